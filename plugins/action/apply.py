@@ -1,0 +1,102 @@
+# Copyright: ninepaths contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""ninepaths.kubernetes.apply: starts one host's transaction of a wave and follows its journal to the end."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any, ClassVar
+
+from ansible.errors import AnsibleConnectionFailure
+
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils import bundle, stages, terminal
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils._action import ActionFailure
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils._cluster import ClusterAction
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.model import bind
+
+WAVES = ["files", "kubelets", "control_plane_kubelets", "certificates", "control_planes", "cluster"]
+FOLLOW_S = 20  # one call of `follow` waits this long for a new line
+RECONNECT_S = 2.0
+
+
+class ActionModule(ClusterAction):
+    """`ninepaths.kubernetes.apply`."""
+
+    _requires_connection = True
+    OPTIONS: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "wave": {"type": "str", "required": True, "choices": WAVES},
+        "reconnect_s": {"type": "int", "default": 300},
+    }
+
+    def act(self, options: Mapping[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
+        """Run this host's job of the wave; without one nothing happens."""
+        wave, host, spool = str(options["wave"]), self.host(task_vars), self.spool()
+        plan = spool.find("plan", "second") or spool.get("plan", "first")
+        job = plan["jobs"].get(host, {}).get(wave)
+        if job is None:
+            return {"changed": False, "state": "nothing-to-do", "restarts": {}, "duration_s": 0.0}
+        changes = [change for change in plan["changes"] if (change["host"], change["wave"]) == (host, wave)]
+        shown = {"diff": [{"prepared": change["diff"]} for change in changes if change["diff"]]} if self.diff_mode else {}
+        if self.check_mode:
+            return {"changed": True, "state": "predicted", "restarts": stages.restarts_of(job), "duration_s": 0.0, **shown}
+        started, bound = time.monotonic(), bind(job, spool.run_id())
+        try:
+            end = self._carry_out(bound, task_vars, float(options["reconnect_s"]))
+        except AnsibleConnectionFailure as error:
+            lost = {"host": host, "file": None, "cause": str(error), "advice": "the host finishes or undoes its transaction by itself; run again"}
+            raise self.failed(task_vars, [lost]) from error
+        except ActionFailure as error:
+            raise self.failed(task_vars, [{"host": error.host, "file": None, "cause": error.cause, "advice": error.advice}]) from error
+        result = {
+            "host": host,
+            "wave": wave,
+            "changed": end["state"] == "committed",
+            "state": end["state"],
+            "restarts": stages.restarts_of(job),
+            "duration_s": round(time.monotonic() - started, 1),
+            "transaction": bound["id"],
+        }
+        spool.put("result", f"{host} {wave}", result)
+        if end["state"] != "committed":
+            raise self.failed(task_vars, [_error(host, wave, end)])
+        return {**result, **shown}
+
+    def _carry_out(self, job: Mapping[str, Any], task_vars: dict[str, Any], patience: float) -> Mapping[str, Any]:
+        """Launch the transaction, print its journal line by line, and return the data of its `end`."""
+        program = bundle.build("transaction", {"schema": 1}).decode("utf-8")
+        self.program("launch", {"schema": 1, "job": job, "program": program}, task_vars)
+        began: float | None = None
+        for line in self._journal(str(job["id"]), task_vars, patience):
+            began = line["at"] if began is None else began
+            self.show([terminal.progress_line(self.host(task_vars), line["at"] - began, line["message"], line["event"])])
+            if line["event"] == "end":
+                return dict(line["data"])
+        raise ActionFailure(self.host(task_vars), "the journal ended without a result", "run again: it will be finished or undone first")
+
+    def _journal(self, transaction: str, task_vars: dict[str, Any], patience: float) -> Iterator[Mapping[str, Any]]:
+        """Journal lines as they come. The transaction does not depend on us, so a lost connection is only taken up again."""
+        offset, lost_since = 0, None
+        while True:
+            try:
+                answer = self.program("follow", {"schema": 1, "id": transaction, "offset": offset, "wait_s": FOLLOW_S}, task_vars)
+            except AnsibleConnectionFailure:
+                lost_since = lost_since or time.monotonic()
+                if time.monotonic() - lost_since > patience:
+                    raise
+                self._connection.reset() if hasattr(self._connection, "reset") else self._connection.close()
+                time.sleep(RECONNECT_S)
+                continue
+            lost_since = None
+            yield from answer["lines"]
+            offset = answer["offset"]
+            if any(line["event"] == "end" for line in answer["lines"]):
+                return
+            if not answer["alive"] and not answer["lines"]:  # killed; what it had begun is undone now
+                self.program("recover", {"schema": 1, "id": transaction}, task_vars)
+
+
+def _error(host: str, wave: str, end: Mapping[str, Any]) -> dict[str, Any]:
+    after = {"undone": "everything is as it was before", "failed": "it could not be undone"}.get(str(end["state"]), str(end["state"]))
+    return {"host": host, "file": None, "cause": f"{wave.replace('_', ' ')}: {end.get('cause') or 'unknown cause'}; {after}", "advice": end.get("advice")}

@@ -1,0 +1,90 @@
+# Copyright: ninepaths contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""ninepaths.kubernetes.plan: from the spooled observations to the waves of this run; touches no host."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils import stages, terminal
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils._action import ActionFailure
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils._cluster import ClusterAction
+
+SHORTEST_DIGEST = 12
+
+
+class ActionModule(ClusterAction):
+    """`ninepaths.kubernetes.plan`."""
+
+    OPTIONS: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "mode": {"type": "str", "choices": ["audit", "harden"], "default": "harden"},
+        "stage": {"type": "str", "choices": ["start", "control_planes"], "default": "start"},
+        "digest": {"type": "str"},
+    }
+
+    def act(self, options: Mapping[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
+        """Plan, print what will be done, and return the waves."""
+        if options["stage"] == "control_planes":
+            return self._again(task_vars)
+        spool = self.spool()
+        mode = "check" if self.check_mode and options["mode"] == "harden" else str(options["mode"])
+        spool.put("run", "mode", {"mode": mode})
+        made = self.plan_now(task_vars)
+        self._demand(options["digest"], made, task_vars)
+        spool.put("plan", "first", made)
+        self.show(terminal.plan_lines(made))
+        predicts = mode == "check" and bool(made["changes"])
+        diffs = [{"prepared": _heading(change) + change["diff"]} for change in made["changes"] if change["diff"]]
+        waves = _early_waves(made, self.reached(task_vars)["control_plane"]) if mode == "harden" else {}
+        return {**self._publish(made, waves), "changed": predicts, **({"diff": diffs} if predicts and self.diff_mode else {})}
+
+    def _again(self, task_vars: dict[str, Any]) -> dict[str, Any]:
+        """Before the control planes are touched: the same plan must come out again, less what a gate holds back."""
+        spool = self.spool()
+        predicted, fresh = spool.get("plan", "first"), self.plan_now(task_vars)
+        found = stages.surprises(predicted, fresh)
+        if found:
+            raise self.failed(task_vars, [surprise.as_error("look at what has changed and run again") for surprise in found])
+        spool.put("plan", "second", fresh)
+        self.show(terminal.Line(f"{'held':<{terminal.LABEL}}{terminal.clean(text)}", "notice") for text in stages.given_up(predicted, fresh))
+        late = {name: fresh["waves"][name] for name in stages.LATE_WAVES}
+        return {**self._publish(fresh, {**spool.get("run", "waves"), **late}), "changed": False}
+
+    def _publish(self, made: Mapping[str, Any], waves: dict[str, list[str]]) -> dict[str, Any]:
+        """Leave the waves where the lookup `wave` finds them, and return them with the plan's figures."""
+        self.spool().put("run", "waves", waves)
+        counts = {"changes": len(made["changes"]), "held": len(made["held"])}
+        return {"digest": made["digest"], "waves": waves, "counts": counts, "restarts": made["restarts"]}
+
+    def _demand(self, digest: str | None, made: Mapping[str, Any], task_vars: dict[str, Any]) -> None:
+        """With `ninepaths_plan` it is that plan or nothing."""
+        if not digest:
+            return
+        if len(digest) < SHORTEST_DIGEST or set(digest) - set("0123456789abcdef"):
+            raise ActionFailure(self.host(task_vars), f"{digest!r} is no plan digest", f"give at least {SHORTEST_DIGEST} of its hexadecimal digits")
+        if not made["digest"].startswith(digest):
+            self.show(terminal.plan_lines(made))
+            cause = f"the plan is now {made['digest'][:16]}, not {digest[:16]}: the cluster or the settings have changed since"
+            raise self.failed(task_vars, [{"host": None, "file": None, "cause": cause, "advice": "look at the new plan with --check --diff"}])
+
+
+def _early_waves(made: Mapping[str, Any], control_planes: list[str]) -> dict[str, list[str]]:
+    """The waves that need no second look, and who takes part in what comes between and after the waves."""
+    waves = made["waves"]
+    touched = {host for hosts in waves.values() for host in hosts}
+    late = any(waves[name] for name in ("certificates", *stages.LATE_WAVES))
+    elected = [host for name in ("cluster", "certificates", "control_planes") for host in waves[name]] + control_planes
+    return {
+        **{name: hosts for name, hosts in waves.items() if name not in stages.LATE_WAVES},
+        "elected": elected[:1],
+        "observe_again": control_planes if late else [],
+        "plan_again": control_planes[:1] if late else [],
+        "prove": sorted(touched | set(control_planes)) if touched else [],
+    }
+
+
+def _heading(change: Mapping[str, Any]) -> str:
+    target = change.get("file") or change.get("object")
+    return f"# {change['host']}: {target}: {terminal.clean(str(change['reason']))} ({', '.join(change['controls'])})\n"

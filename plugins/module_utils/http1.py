@@ -1,0 +1,133 @@
+# Copyright: ninepaths contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""HTTP/1.1 over a connected socket, as much as talking to an apiserver, an etcd and a kubelet takes.
+
+`http.client` would do, but importing it costs more than a whole observation of a host.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Mapping
+from typing import NamedTuple
+
+MAX_HEAD = 1 << 16
+MAX_BODY = 1 << 26
+CHUNK = 1 << 16
+
+
+class HttpError(Exception):
+    """An answer that is no HTTP, that is cut off, or that is too large."""
+
+
+class Response(NamedTuple):
+    """An answer; header names are in lower case, `reusable` says whether the connection may carry another request."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+    reusable: bool
+
+
+class Connection:
+    """Requests and answers on one socket, one after the other."""
+
+    def __init__(self, channel: socket.socket, authority: str) -> None:
+        self._channel, self._authority, self._buffer = channel, authority, b""
+
+    def send(self, method: str, target: str, headers: Mapping[str, str], body: bytes = b"") -> None:
+        """Send a request; raises OSError."""
+        fields = {"Host": self._authority, "User-Agent": "ninepaths", **headers}
+        if body or method in ("POST", "PUT", "PATCH"):
+            fields["Content-Length"] = str(len(body))
+        lines = [f"{method} {target} HTTP/1.1", *(f"{name}: {value}" for name, value in fields.items())]
+        if any(character in line for line in lines for character in "\r\n") or " " in target:
+            raise HttpError("a request with a line break or a blank in it")
+        self._channel.sendall("\r\n".join([*lines, "", ""]).encode("latin-1") + body)
+
+    def receive(self, limit: int = MAX_BODY) -> Response:
+        """Read one answer; raises OSError or HttpError."""
+        status, headers = self._head()
+        while 100 <= status < 200:
+            status, headers = self._head()
+        closes = headers.get("connection", "").lower() == "close"
+        if status in (204, 304):
+            return Response(status, headers, b"", not closes)
+        if headers.get("transfer-encoding", "").lower() == "chunked":
+            return Response(status, headers, self._chunked(limit), not closes)
+        if "content-length" in headers:
+            return Response(status, headers, self._exactly(_number(headers["content-length"], 10), limit), not closes)
+        return Response(status, headers, self._rest(limit), False)
+
+    def _head(self) -> tuple[int, dict[str, str]]:
+        lines = self._until(b"\r\n\r\n").decode("latin-1").split("\r\n")
+        words = lines[0].split(" ", 2)
+        if len(words) < 2 or not words[0].startswith("HTTP/1.") or len(words[1]) != 3:
+            raise HttpError("the answer is no HTTP")
+        pairs = (line.partition(":") for line in lines[1:] if line)
+        return _number(words[1], 10), {name.strip().lower(): value.strip() for name, _colon, value in pairs}
+
+    def _more(self) -> None:
+        part = self._channel.recv(CHUNK)
+        if not part:
+            raise HttpError("the connection was closed in the middle of an answer" if self._buffer else "the connection was closed without an answer")
+        self._buffer += part
+
+    def _until(self, mark: bytes) -> bytes:
+        while mark not in self._buffer:
+            if len(self._buffer) > MAX_HEAD:
+                raise HttpError("headers without an end")
+            self._more()
+        found, _mark, self._buffer = self._buffer.partition(mark)
+        return found
+
+    def _exactly(self, size: int, limit: int) -> bytes:
+        if size > limit:
+            raise HttpError(f"an answer of more than {limit} bytes")
+        parts, have = [self._buffer], len(self._buffer)
+        while have < size:
+            part = self._channel.recv(CHUNK)
+            if not part:
+                raise HttpError("the connection was closed in the middle of an answer")
+            parts.append(part)
+            have += len(part)
+        data = b"".join(parts)
+        self._buffer = data[size:]
+        return data[:size]
+
+    def _chunked(self, limit: int) -> bytes:
+        parts, have = [], 0
+        while True:
+            size = _number(self._until(b"\r\n").split(b";")[0].decode("latin-1"), 16)
+            have += size
+            if size == 0:
+                while self._until(b"\r\n"):  # trailers
+                    continue
+                return b"".join(parts)
+            if have > limit:
+                raise HttpError(f"an answer of more than {limit} bytes")
+            parts.append(self._exactly(size + 2, size + 2)[:-2])
+
+    def _rest(self, limit: int) -> bytes:
+        parts, have = [self._buffer], len(self._buffer)
+        while have <= limit:
+            part = self._channel.recv(CHUNK)
+            if not part:
+                self._buffer = b""
+                return b"".join(parts)
+            parts.append(part)
+            have += len(part)
+        raise HttpError(f"an answer of more than {limit} bytes")
+
+
+def _number(text: str, base: int) -> int:
+    digits = "0123456789abcdefABCDEF" if base == 16 else "0123456789"
+    if not 0 < len(text.strip()) <= 12 or not all(character in digits for character in text.strip()):
+        raise HttpError("the answer has a number that is none")
+    return int(text, base)
+
+
+def authority(address: str, port: int) -> str:
+    """Address and port as a URL has them."""
+    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"

@@ -1,0 +1,7 @@
+# Copyright: ninepaths contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The kubelet: its files, one restart, and proof that node, Lease and static pods are known again."""
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.system_steps import Plain
+class Kubelet(Plain):
+    pass

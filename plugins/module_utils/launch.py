@@ -1,0 +1,85 @@
+# Copyright: ninepaths contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Lays a job with its program on the disk and starts it detached. Entry: main."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils import journal as journals
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils import lock, units
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.failures import HeldError, JobError
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.journal import Journal
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.machine import Machine
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.run import Run
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
+KEPT = 10
+
+
+def main(request: Mapping[str, Any], run: Run) -> dict[str, Any]:
+    """Start `request["job"]` with `request["program"]`; returns id, unit and directory. Raises TransactionError or OSError; nothing runs then."""
+    return launch(Machine(run), request)
+
+
+def launch(machine: Machine, request: Mapping[str, Any]) -> dict[str, Any]:
+    """As main, on a given machine."""
+    job, program = request["job"], request["program"]
+    name = str(job.get("id"))
+    if not NAME.fullmatch(name):
+        raise JobError(f"transaction id {name!r} is not made of letters, digits, _ and -")
+    units.require_systemd(machine)
+    lock.prepare(machine)
+    _refuse_while_open(machine)
+    directory = f"{lock.TRANSACTIONS}/{name}"
+    if machine.exists(directory):
+        raise JobError(f"transaction {name} was launched on this host before", "follow it, or plan again for a new id")
+    machine.files.make_directory(machine.at(directory), 0o700)
+    for file, data in (("program.py", program.encode("utf-8")), ("job.json", json.dumps(job).encode("utf-8"))):
+        machine.files.write_new(machine.at(f"{directory}/{file}"), data, 0o600)
+    machine.files.sync_directory(machine.at(directory))
+    prune(machine)
+    units.start(machine, name, directory)
+    return {"schema": 1, "id": name, "unit": f"{units.unit_name(name)}.service", "directory": directory}
+
+
+def _refuse_while_open(machine: Machine) -> None:
+    holder = lock.holder(machine)
+    if holder is not None:
+        raise HeldError(f"transaction {holder or 'of another process'} is changing this host", "wait until it has ended")
+    for name in transactions(machine):
+        state = Journal(machine, f"{lock.TRANSACTIONS}/{name}/journal.jsonl")
+        if state.lines and state.state in (journals.OPEN, journals.FAILED):
+            raise HeldError(f"transaction {name} on this host is {state.state}", "run the recover entry first (every harden run begins with it)")
+
+
+def transactions(machine: Machine) -> list[str]:
+    """Names of all transactions on this host, the oldest first."""
+    base = machine.at(lock.TRANSACTIONS)
+    try:
+        names = [name for name in os.listdir(base) if NAME.fullmatch(name)]
+    except FileNotFoundError:
+        return []
+    return sorted(names, key=lambda name: (os.stat(f"{base}/{name}").st_mtime, name))
+
+
+def prune(machine: Machine) -> None:
+    """Remove the oldest ended transactions beyond the last ten. Raises OSError."""
+    for name in transactions(machine)[:-KEPT]:
+        directory = f"{lock.TRANSACTIONS}/{name}"
+        if Journal(machine, f"{directory}/journal.jsonl").state not in (journals.OPEN, journals.FAILED):
+            _remove_tree(machine, machine.at(directory))
+
+
+def _remove_tree(machine: Machine, real: str) -> None:
+    for entry in sorted(os.scandir(real), key=lambda entry: entry.name):
+        if entry.is_dir(follow_symlinks=False):
+            _remove_tree(machine, entry.path)
+        else:
+            machine.files.remove(entry.path)
+    machine.files.remove_directory(real)

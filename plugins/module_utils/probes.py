@@ -1,0 +1,70 @@
+# Copyright: ninepaths contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Performs a pod's HTTP probes as the kubelet does: same scheme, host, port and path, no credentials, no verification of the certificate."""
+
+from __future__ import annotations
+
+import http.client
+import socket
+import ssl
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+ORDER = ("startup", "liveness", "readiness")
+
+
+class Answer(NamedTuple):
+    """What a probe gave: success as the kubelet counts it (200 to 399), and a sentence fragment for a person."""
+
+    passed: bool
+    detail: str
+
+
+def perform(probe: Mapping[str, Any]) -> Answer:
+    """Perform one probe. Never raises for what the other side does; a redirect counts as success and is not followed."""
+    host, port, path = str(probe.get("host") or "127.0.0.1"), int(probe["port"]), str(probe.get("path") or "/")
+    timeout = float(probe.get("timeout_s") or 1)
+    connection: http.client.HTTPConnection
+    if str(probe.get("scheme", "HTTP")).upper() == "HTTPS":
+        connection = http.client.HTTPSConnection(host, port, timeout=timeout, context=_unverified())
+    else:
+        connection = http.client.HTTPConnection(host, port, timeout=timeout)
+    try:
+        connection.request("GET", path, headers={"User-Agent": "kube-probe/ninepaths", "Accept": "*/*", "Connection": "close"})
+        status = connection.getresponse().status
+    except (OSError, http.client.HTTPException) as error:
+        return Answer(False, f"{path} on port {port}: {_reason(error)}")
+    finally:
+        connection.close()
+    return Answer(200 <= status < 400, f"{path} on port {port}: {status}")
+
+
+def all_pass(probes: Mapping[str, Mapping[str, Any]]) -> Answer:
+    """Perform all probes of a pod; the first that fails is the answer. A pod without probes passes."""
+    seen: list[Mapping[str, Any]] = []
+    for kind in ORDER:
+        probe = probes.get(kind)
+        if not probe or probe in seen:
+            continue
+        seen.append(probe)
+        answer = perform(probe)
+        if not answer.passed:
+            return Answer(False, f"{kind} probe {answer.detail}")
+    return Answer(True, "all probes pass")
+
+
+def _unverified() -> ssl.SSLContext:
+    """The kubelet does not verify what it probes, and neither accepts nor sends anything secret over it."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+def _reason(error: BaseException) -> str:
+    if isinstance(error, (socket.timeout, TimeoutError)):
+        return "no answer in time"
+    if isinstance(error, ConnectionRefusedError):
+        return "connection refused"
+    return getattr(error, "strerror", None) or type(error).__name__

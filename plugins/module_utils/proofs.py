@@ -1,0 +1,12 @@
+# Copyright: ninepaths contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Stub."""
+
+from __future__ import annotations
+
+
+def add(*args): ...
+
+
+def passive(*args): return []

@@ -1,0 +1,50 @@
+# Copyright: ninepaths contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Undoes every open transaction of this host (or one), and says how each ended. Entry: main."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils import journal as journals
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils import launch, lock, transaction, units
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.failures import JobError, TransactionError
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.journal import Journal
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.machine import Machine
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.run import Run
+
+
+def main(request: Mapping[str, Any], run: Run) -> dict[str, Any]:
+    """Recover transaction `id`, or all open ones when it is null; newest first, since each builds on the one before."""
+    return recover(Machine(run), request)
+
+
+def recover(machine: Machine, request: Mapping[str, Any], **replaced: Any) -> dict[str, Any]:
+    """As main, on a given machine."""
+    wanted, known = request.get("id"), launch.transactions(machine)
+    if wanted is not None and wanted not in known:
+        raise JobError(f"there is no transaction {wanted!r} on this host")
+    names = [name for name in reversed(known) if wanted in (None, name)]
+    found = [_one(machine, name, replaced) for name in names if wanted or _is_open(machine, name)]
+    return {"schema": 1, "transactions": found}
+
+
+def _is_open(machine: Machine, name: str) -> bool:
+    return Journal(machine, f"{lock.TRANSACTIONS}/{name}/journal.jsonl").state in (journals.OPEN, journals.FAILED)
+
+
+def _one(machine: Machine, name: str, replaced: Mapping[str, Any]) -> dict[str, Any]:
+    directory = f"{lock.TRANSACTIONS}/{name}"
+    if lock.holder(machine) == name or units.is_active(machine, name):
+        return {"id": name, "run": None, "state": "running", "healthy": None, "cause": None, "advice": "follow it"}
+    try:
+        state = transaction.recover_job(machine, directory, **replaced)
+    except (TransactionError, OSError) as error:
+        failure = transaction.as_error(error)
+        return {"id": name, "run": None, "state": journals.FAILED, "healthy": False, "cause": failure.cause, "advice": failure.advice}
+    lines = Journal(machine, f"{directory}/journal.jsonl").lines
+    data = next((line["data"] for line in reversed(lines) if line["event"] == "end"), {})
+    run = next((line["data"].get("run") for line in lines if line["event"] == "begin"), None)
+    return {"id": name, "run": run, "state": state, "healthy": data.get("healthy"), "cause": data.get("cause"), "advice": data.get("advice")}

@@ -1,0 +1,59 @@
+# Copyright: ninepaths contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The steps that a job may have, built from its list, and what can be said of a job before it runs."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils import changes, kubelet_step, objects, static_pods, system_steps
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.context import Context, Step
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.failures import JobError
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.writer import Writer, parse_all, stage_of
+
+STEPS = {
+    "account": system_steps.Account,
+    "files": system_steps.Files,
+    "units": system_steps.Units,
+    "sysctls": system_steps.Sysctls,
+    "kubelet": kubelet_step.Kubelet,
+    "static_pods": static_pods.StaticPods,
+    "approve": objects.Approve,
+    "configmap": objects.ConfigMap,
+}
+
+
+def build(context: Context) -> list[Step]:
+    """The job's steps, in order. Raises JobError for an unknown one, and for a job that restarts the kubelet and changes a static pod."""
+    operations = [step.get("op") for step in context.job["steps"]]
+    unknown = [str(op) for op in operations if op not in STEPS]
+    if unknown:
+        raise JobError(f"step {unknown[0]!r} is none of {', '.join(STEPS)}")
+    if "kubelet" in operations and "static_pods" in operations:
+        raise JobError(
+            "a kubelet restart and a static pod change are in one job",
+            "they belong to different waves: a kubelet that has not reached the API since its start does not stop an old pod",
+        )
+    for step in context.job["steps"]:
+        parse_all(_files(step))
+    return [STEPS[op](step, context, f"{number}:{op}") for number, (op, step) in enumerate(zip(operations, context.job["steps"]), 1)]
+
+
+def _files(step: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    yield from step.get("files", ())
+    for change in (step.get("changes") or {}).values():
+        yield change["file"]
+
+
+def manifest_directories(job: Mapping[str, Any]) -> set[str]:
+    """Directories in which the job's static pods have their manifests."""
+    return {os.path.dirname(change["file"]["path"]) for step in job["steps"] for change in (step.get("changes") or {}).values()}
+
+
+def stages(job: Mapping[str, Any], writer: Writer) -> list[str]:
+    """All staging directories that the job may use."""
+    found = {stage_of(changes.parse(item).path, writer.name, writer.watched) for step in job["steps"] for item in _files(step)}
+    return sorted(found)

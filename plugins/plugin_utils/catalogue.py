@@ -1,0 +1,36 @@
+# Copyright: ninepaths contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What to ask a host: the observation's request, derived from all controls once per run and shared through the spool."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.spool import Spool
+
+
+def questions(controls: Iterable[Any]) -> dict[str, Any]:
+    """Paths to stat, sysctls to read and accounts to look up, so that every control can be judged."""
+    controls = tuple(controls)
+    files = [control.files for control in controls if control.files]
+    accounts = {name for entry in files for name in (entry.owner, entry.group) if name and name != "root"}
+    return {
+        "stat": sorted({path for entry in files for path in entry.paths}),
+        "sysctls": sorted({control.sysctl for control in controls if control.sysctl}),
+        "accounts": sorted(accounts),
+    }
+
+
+def observation_request(spool: Spool, node_addresses: Mapping[str, Any], prove: Iterable[str]) -> dict[str, Any]:
+    """The request of the entry `observe`. The controls' files are read by the first worker of a run only."""
+    with spool.locked("questions"):
+        asked = spool.find("questions", "all")
+        if asked is None:
+            from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.controls import load
+
+            asked = questions(load())
+            spool.put("questions", "all", asked)
+    addresses = {str(node): [str(address) for address in found] for node, found in node_addresses.items()}
+    return {"schema": 1, **asked, "addresses": addresses, "prove": list(prove)}

@@ -1,0 +1,42 @@
+# Copyright: ninepaths contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a change looks like to a person: a unified diff in which no secret stands."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from typing import Optional
+
+MASK = "********"
+# A key or flag whose name says that its value is a secret, as YAML, JSON, shell or command line write it.
+_NAMED = re.compile(
+    r"""(?ix) (?P<key> ["']? [\w.-]* (?:password|passwd|secret|token|private[-_]?key|client-key-data|credential) [\w.-]* ["']? \s* [:=] \s*) (?P<value> \S.*)"""
+)
+# A path, number or boolean behind such a name is no secret: --token-auth-file=/etc/…, tokenTTL: 24h.
+_HARMLESS = re.compile(r"""["']?(?:/[^\s"']*|[0-9][0-9a-z.]*|true|false|null)["']?,?\s*""", re.IGNORECASE)
+_PEM = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.DOTALL)
+_JWT = re.compile(r"eyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]{8,}")
+
+
+def unified(before: Optional[str], after: Optional[str], path: str) -> str:
+    """A unified diff, secrets masked; "" where both are the same. None: there is no such file."""
+    if before == after:
+        return ""
+    old = masked(before or "").splitlines(keepends=True)
+    new = masked(after or "").splitlines(keepends=True)
+    names = ("/dev/null" if before is None else path, "/dev/null" if after is None else path)
+    return "".join(line if line.endswith("\n") else line + "\n" for line in difflib.unified_diff(old, new, *names))
+
+
+def attributes(before: dict[str, object], after: dict[str, object], path: str) -> str:
+    """A change of attributes in the same form: owner, group, mode."""
+    lines = [f"-{name}: {before.get(name)}\n+{name}: {value}\n" for name, value in sorted(after.items()) if before.get(name) != value]
+    return f"--- {path}\n+++ {path}\n" + "".join(lines) if lines else ""
+
+
+def masked(text: str) -> str:
+    """The text with what looks like a secret replaced."""
+    text = _PEM.sub(MASK, text)
+    text = _JWT.sub(MASK, text)
+    return _NAMED.sub(lambda found: found.group(0) if _HARMLESS.fullmatch(found.group("value")) else found.group("key") + MASK, text)

@@ -1,0 +1,180 @@
+# Copyright: ninepaths contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The report of a run as one JSON document: what was found, what was done, what was proven. Its schema is docs/report.schema.json."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import secrets
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+SCHEMA = 1
+PATHS: Mapping[int, str] = {
+    1: "apiserver → kubelet",
+    2: "kubelet → apiserver",
+    3: "user → apiserver",
+    4: "apiserver ↔ etcd",
+    5: "etcd ↔ etcd",
+    6: "pod ↔ pod",
+    7: "pod → apiserver",
+    8: "scheduler, controller-manager → apiserver",
+    9: "node ↔ node",
+}
+COMPONENTS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kube-proxy", "kubelet")
+SAME = ("id", "status", "before", "after", "reason", "held_by")  # hosts for which all of these are equal share one row
+UNMET = frozenset({"change", "deviation"})  # "held" is told, not judged: nothing could be done about it in this run
+
+
+@dataclass(frozen=True)
+class RunFacts:
+    """What a run knows besides its plan. Times are unix seconds."""
+
+    run: str
+    mode: str  # audit | check | harden
+    started: float
+    finished: float
+    observations: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    unobserved: Mapping[str, str] = field(default_factory=dict)
+    results: Sequence[Mapping[str, Any]] = ()
+    errors: Sequence[Mapping[str, Any]] = ()
+
+
+def build(facts: RunFacts, controls: Iterable[Any], plan: Mapping[str, Any] | None, first: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Return the report.
+
+    `plan` is the plan of the newest observations, None when there is none; `first` is the plan that was carried out, where the two
+    differ: its `before` values are the ones from before the run.
+    """
+    planned = first or plan or {}
+    now = plan or {}
+    return {
+        "schema": SCHEMA,
+        "cluster": now.get("cluster") or {"name": "unknown", "version": None, "layout": "none", "control_planes": 0, "nodes": 0},
+        "run": facts.run,
+        "mode": facts.mode,
+        "started": facts.started,
+        "finished": facts.finished,
+        "plan_digest": planned.get("digest"),
+        "hosts": _hosts(facts),
+        "paths": _paths(facts, controls, now, _earlier(first)),
+        "restarts": _restarts(facts, planned),
+        "held": list(now.get("held", [])),
+        "warnings": list(now.get("warnings", [])),
+        "serving_certificates": serving_certificates(facts.observations.values()),
+        "errors": [dict(error) for error in facts.errors],
+    }
+
+
+def deviations(report: Mapping[str, Any]) -> list[str]:
+    """What is not as it should be, one short text each: controls that differ and proofs that failed."""
+    found: dict[str, None] = {}
+    for path in report["paths"]:
+        for control in path["controls"]:
+            if control["status"] in UNMET:
+                found[control["id"]] = None
+        for proof in path["proofs"]:
+            if not proof["passed"]:
+                found[f"proof {proof['id']} {proof['from']} → {proof['to']}"] = None
+    return list(found)
+
+
+def serving_certificates(observations: Iterable[Mapping[str, Any]]) -> dict[str, Any] | None:
+    """The kubelet serving certificate that ends first, over all kubelets that were shaken hands with; None when there was none."""
+    ends = [
+        (float(kubelet["certificate"]["not_after"]), str(kubelet["node"]))
+        for observation in observations
+        for kubelet in (observation.get("cluster") or {}).get("kubelets", [])
+        if kubelet.get("certificate")
+    ]
+    return {"earliest": min(ends)[0], "node": min(ends)[1]} if ends else None
+
+
+def write(report: Mapping[str, Any], directory: Path) -> Path:
+    """Write report.json below `directory`, in the cluster's own folder, replacing an older one in one step; returns its path."""
+    folder = directory / folder_name(str(report["cluster"]["name"]))
+    folder.mkdir(parents=True, exist_ok=True)
+    target = folder / "report.json"
+    beside = folder / f".report.{secrets.token_hex(6)}"
+    try:
+        beside.write_text(json.dumps(report, indent=2, ensure_ascii=False, sort_keys=True) + "\n", encoding="utf-8", errors="backslashreplace")
+        os.replace(beside, target)
+    finally:
+        beside.unlink(missing_ok=True)
+    return target
+
+
+def folder_name(cluster: str) -> str:
+    """A plain folder name for a cluster's name, which comes from the cluster."""
+    return re.sub(r"[^A-Za-z0-9._-]", "_", cluster).lstrip(".")[:100] or "cluster"
+
+
+def _hosts(facts: RunFacts) -> list[dict[str, Any]]:
+    touched = {str(result["host"]) for result in facts.results if result.get("changed")}
+    seen = [
+        {
+            "name": host,
+            "observed": True,
+            "message": None,
+            "node": observation["host"].get("node"),
+            "layout": observation.get("layout"),
+            "version": (observation.get("kubelet") or {}).get("version"),
+            "changed": host in touched,
+        }
+        for host, observation in facts.observations.items()
+    ]
+    missing = [
+        {"name": host, "observed": False, "message": message, "node": None, "layout": None, "version": None, "changed": False}
+        for host, message in facts.unobserved.items()
+    ]
+    return sorted(seen + missing, key=lambda entry: str(entry["name"]))
+
+
+def _earlier(first: Mapping[str, Any] | None) -> dict[tuple[str, str], Any]:
+    """What a control was before the run, by control and host, for those that were to change."""
+    entries = (first or {}).get("controls", [])
+    return {(entry["id"], entry["host"]): entry["before"] for entry in entries if entry["status"] == "change"}
+
+
+def _paths(facts: RunFacts, controls: Iterable[Any], plan: Mapping[str, Any], earlier: Mapping[tuple[str, str], Any]) -> list[dict[str, Any]]:
+    known = {control.id: control for control in controls}
+    rows: dict[int, dict[str, dict[str, Any]]] = {number: {} for number in PATHS}
+    for entry in plan.get("controls", []):
+        mended = (entry["id"], entry["host"]) in earlier and entry["status"] == "ok"
+        row = {**{key: entry.get(key) for key in SAME}, "changed": mended}
+        if mended:
+            row["before"], row["after"] = earlier[(entry["id"], entry["host"])], entry.get("before")
+        key = json.dumps(row, sort_keys=True, default=str)
+        control = known.get(entry["id"])
+        fresh = {**row, "title": control.title if control else entry["id"], "references": _references(control), "hosts": []}
+        rows[entry["path"]].setdefault(key, fresh)["hosts"].append(entry["host"])
+    proofs = _proofs(facts.observations.values())
+    return [
+        {"id": number, "title": title, "controls": list(rows[number].values()), "proofs": [proof for proof in proofs if proof["path"] == number]}
+        for number, title in PATHS.items()
+    ]
+
+
+def _references(control: Any) -> dict[str, list[str]]:
+    return {catalogue: list(cited) for catalogue, cited in control.references} if control else {}
+
+
+def _proofs(observations: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    found = [dict(proof) for observation in observations for proof in observation.get("proofs", [])]
+    return sorted(found, key=lambda proof: (proof["path"], proof["id"], proof["from"], proof["to"], proof["kind"]))
+
+
+def _restarts(facts: RunFacts, plan: Mapping[str, Any]) -> dict[str, int]:
+    """Restarts that happened in a harden run; those that would happen, otherwise."""
+    if facts.mode != "harden":
+        return {name: int(count) for name, count in plan.get("restarts", {}).items()}
+    counts: dict[str, int] = {}
+    for result in facts.results:
+        for component, count in result.get("restarts", {}).items():
+            counts[component] = counts.get(component, 0) + int(count)
+    return {name: counts[name] for name in sorted(counts, key=lambda name: COMPONENTS.index(name) if name in COMPONENTS else len(COMPONENTS))}

@@ -1,0 +1,109 @@
+# Copyright: ninepaths contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Is what we see now what was predicted? Compared between the waves of a run; no I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+LATE_WAVES = ("control_planes", "cluster")
+Key = tuple[str, str, str]
+
+
+class Surprise(NamedTuple):
+    """What is not as predicted, on which host."""
+
+    host: str
+    cause: str
+
+    def as_error(self, advice: str) -> dict[str, Any]:
+        """For the report's `errors`."""
+        return {"host": self.host, "file": None, "cause": self.cause, "advice": advice}
+
+
+def surprises(predicted: Mapping[str, Any], fresh: Mapping[str, Any]) -> list[Surprise]:
+    """Changes of the late waves that a fresh plan has and the predicted one had not.
+
+    A change that serves fewer controls than predicted is no surprise: the others are held by now. The same controls must lead to
+    the same bytes from the same bytes.
+    """
+    known = _changes(predicted)
+    found = []
+    for key, change in _changes(fresh).items():
+        host, _wave, target = key
+        before = known.get(key)
+        if before is None:
+            found.append(Surprise(host, f"{target} is to change ({_controls(change)}), which was not planned when this run began"))
+        elif not set(change["controls"]) <= set(before["controls"]):
+            new = sorted(set(change["controls"]) - set(before["controls"]))
+            found.append(Surprise(host, f"{target} is now to change for {', '.join(new)} as well, which was not planned"))
+        elif _sides(change) != _sides(before) and set(change["controls"]) == set(before["controls"]):
+            found.append(Surprise(host, f"{target} is no longer what this run planned for; somebody else has changed it"))
+    return found
+
+
+def given_up(predicted: Mapping[str, Any], fresh: Mapping[str, Any]) -> list[str]:
+    """Controls of the late waves that were to change and are held by now, each with its reason."""
+    held = {(entry["control"], host): entry["reason"] for entry in fresh["held"] for host in entry["hosts"]}
+    planned = {(control, host) for (host, _wave, _target), change in _changes(predicted).items() for control in change["controls"]}
+    return sorted({f"{control}: {held[(control, host)]}" for control, host in planned if (control, host) in held})
+
+
+def kubelet_differences(plan: Mapping[str, Any], controls: Iterable[Any], host: str, configz: Mapping[str, Any] | None) -> list[Surprise]:
+    """Where a kubelet's running configuration is not what the plan wrote for its host."""
+    if configz is None:
+        return [Surprise(host, "the kubelet's /configz could not be read through the apiserver")]
+    fields = {control.id: control.field for control in controls if control.component == "kubelet" and control.field}
+    found = []
+    for entry in plan["controls"]:
+        if entry["host"] != host or entry["status"] != "change" or entry["id"] not in fields:
+            continue
+        running = field_value(configz, fields[entry["id"]])
+        if _plain(running) != _plain(entry["after"]):
+            found.append(Surprise(host, f"kubelet runs with {fields[entry['id']]} = {running!r}, planned was {entry['after']!r}"))
+    return found
+
+
+def field_value(document: Mapping[str, Any], dotted: str) -> Any:
+    """Value at a dotted path; None where there is none."""
+    value: Any = document
+    for name in dotted.split("."):
+        if not isinstance(value, Mapping) or name not in value:
+            return None
+        value = value[name]
+    return value
+
+
+def restarts_of(job: Mapping[str, Any]) -> dict[str, int]:
+    """Components that a job restarts, each once."""
+    found: dict[str, int] = {}
+    for step in job["steps"]:
+        if step["op"] == "kubelet":
+            found["kubelet"] = 1
+        elif step["op"] == "static_pods":
+            found.update(dict.fromkeys(step["changes"], 1))
+        elif step["op"] == "configmap" and step["name"] == "kube-proxy":
+            found["kube-proxy"] = 1
+    return found
+
+
+def _changes(plan: Mapping[str, Any]) -> dict[Key, Mapping[str, Any]]:
+    return {
+        (change["host"], change["wave"], change.get("file") or change.get("object")): change for change in plan["changes"] if change["wave"] in LATE_WAVES
+    }
+
+
+def _sides(change: Mapping[str, Any]) -> tuple[Any, Any]:
+    return change["before_sha256"], change["after_sha256"]
+
+
+def _controls(change: Mapping[str, Any]) -> str:
+    return ", ".join(change["controls"])
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return value if isinstance(value, (bool, type(None))) else str(value)

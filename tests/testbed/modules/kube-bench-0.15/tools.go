@@ -1,0 +1,8 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+
+// Package tools names the commands that the test bed builds, so that go.sum covers them.
+package tools
+
+import (
+	_ "github.com/aquasecurity/kube-bench"
+)
