@@ -41,6 +41,8 @@ class ActionModule(ClusterAction):
         shown = {"diff": [{"prepared": change["diff"]} for change in changes if change["diff"]]} if self.diff_mode else {}
         if self.check_mode:
             return {"changed": True, "state": "predicted", "restarts": stages.restarts_of(job), "duration_s": 0.0, **shown}
+        if spool.all("error"):
+            raise ActionFailure(host, "not touched, since an earlier host of this run failed", "see that host's error")
         started, bound = time.monotonic(), bind(job, spool.run_id())
         try:
             end = self._carry_out(bound, task_vars, float(options["reconnect_s"]))

@@ -22,11 +22,15 @@ from ansible_collections.ninepaths.kubernetes.plugins.module_utils.files import 
 
 PAGE = 500
 JSON = "application/json"
+EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104 - compared with, not bound to
 MERGE_PATCH = "application/merge-patch+json"
 
 
 class ApiError(Exception):
-    """A request that did not succeed; `status` is 0 when there was no answer, `reason` is Kubernetes' word (`Conflict`, `NotFound`) or ours."""
+    """A request that did not succeed.
+
+    `status` is 0 when there was no answer, `reason` is Kubernetes' word (`Conflict`, `NotFound`) or ours.
+    """
 
     def __init__(self, status: int, reason: str, message: str) -> None:
         super().__init__(f"{message} ({status} {reason})" if status else message)
@@ -60,7 +64,7 @@ def endpoint(argv: Sequence[str]) -> Endpoint:
     """The apiserver's own address and port, from its flags; raises ApiError when it has no address."""
     address = layout.flag(argv, "advertise-address") or layout.flag(argv, "bind-address")
     port = layout.flag(argv, "secure-port") or "6443"
-    if not address or address in ("0.0.0.0", "::") or not port.isdigit():
+    if not address or address in EVERYWHERE or not port.isdigit():
         raise ApiError(0, "NoEndpoint", "the apiserver's flags name no address: set advertise-address")
     return Endpoint(address, int(port))
 
@@ -175,7 +179,9 @@ class Api:
             self._channel.close()
         self._channel = self._connection = None
 
-    def _json(self, method: str, path: str, document: Mapping[str, Any] | None = None, kind: str = JSON, accept: str = JSON) -> dict[str, Any]:
+    def _json(
+        self, method: str, path: str, document: Mapping[str, Any] | None = None, kind: str = JSON, accept: str = JSON
+    ) -> dict[str, Any]:
         body = b"" if document is None else json.dumps(document, separators=(",", ":")).encode("utf-8")
         headers = {"Accept": accept, **({"Content-Type": kind} if body else {})}
         answer = self._exchange(method, path, headers, body)

@@ -5,9 +5,7 @@
 
 from __future__ import annotations
 
-import queue
 import re
-import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -16,6 +14,7 @@ from ansible_collections.ninepaths.kubernetes.plugins.module_utils import csr, e
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils import layout_kubeadm as layout
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.api import Api, ApiError
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.collection import SECRET, Collection
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.parallel import in_parallel
 
 CONFIGMAPS = ("kubeadm-config", "kubelet-config", "kube-proxy")
 CONTROL_PLANE_LABELS = ("node-role.kubernetes.io/control-plane", "node-role.kubernetes.io/master")
@@ -24,12 +23,13 @@ KUBELET_PORT = 10250
 LEASE = "/apis/coordination.k8s.io/v1/namespaces/kube-system/leases/ninepaths"
 METADATA_ONLY = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 STALE_TOKENS = re.compile(r"^serviceaccount_stale_tokens_total(?:\{[^}]*\})? (\S+)$", re.MULTILINE)
-WORKERS = 16
 
 # Programs that approve serving certificates, by the name of their Deployment.
-APPROVERS = re.compile(r"kubelet-csr-approver|kubelet-serving-cert-approver|kubelet-rubber-stamp|csr-approver|cluster-machine-approver|talos-cloud-controller-manager")
+APPROVERS = re.compile("csr-approver|kubelet-serving-cert-approver|kubelet-rubber-stamp|machine-approver|talos-cloud-controller-manager")
 
 Thing = TypeVar("Thing")
+NOTHING: list[dict[str, Any]] = []
+NO_NAMES: list[str] = []
 
 
 def add(seen: Collection, request: Mapping[str, Any], observation: dict[str, Any], timers: Sequence[str]) -> Api | None:
@@ -43,7 +43,8 @@ def add(seen: Collection, request: Mapping[str, Any], observation: dict[str, Any
         api = apis.local(seen.host, argv)
         version = str(api.get("/version").get("gitVersion") or "") or None
     except ApiError as error:
-        seen.problem(None, f"the apiserver of this node does not answer: {error}", "mend it first; `crictl logs` of its container says why it does not run")
+        advice = "mend it first; `crictl logs` of its container says why it does not run"
+        seen.problem(None, f"the apiserver of this node does not answer: {error}", advice)
         return None
     apiserver["version"] = version
     found = Cluster(api, argv, seen, request).observe(timers)
@@ -63,18 +64,17 @@ class Cluster:
     def observe(self, timers: Sequence[str]) -> dict[str, Any]:
         """Everything but the version."""
         ready, detail = self._part(self._readyz, (False, "no answer"))
-        leases = self._part(self._leases, {})
-        nodes = [self._node(node, leases) for node in self._part(lambda: list(self._api.list("/api/v1/nodes")), [])]
+        nodes = self._part(self._nodes, NOTHING)
         return {
             "readyz": ready,
             "detail": detail,
             "endpoint": self._api.where.url,
             "nodes": nodes,
-            "serving_csrs": self._part(self._serving_csrs, []),
+            "serving_csrs": self._part(lambda: self._serving_csrs(nodes), NOTHING),
             "configmaps": {name: self._part(lambda name=name: self._configmap(name), None) for name in CONFIGMAPS},  # type: ignore[misc]
             "etcd": etcd.observe(self._seen.host, self._argv),
             "stale_tokens": self._part(self._stale_tokens, None),
-            "approvers": [*timers, *self._part(self._approvers, [])],
+            "approvers": [*timers, *self._part(self._approvers, NO_NAMES)],
             "kubelets": self._kubelets(nodes),
             "lease": self._part(self._lease, None),
         }
@@ -83,13 +83,18 @@ class Cluster:
         try:
             return ask()
         except ApiError as error:
-            self._seen.problem(None, f"the apiserver refuses a part of the observation: {error}", "look at its log; the rest of the observation is complete")
+            cause = f"the apiserver refuses a part of the observation: {error}"
+            self._seen.problem(None, cause, "look at its log; the rest of the observation is complete")
             return otherwise
 
     def _readyz(self) -> tuple[bool, str]:
         status, text = self._api.raw("/readyz?verbose")
         failing = [line for line in text.splitlines() if line.startswith("[-]")]
         return status == 200, "; ".join(failing) or ("ok" if status == 200 else f"status {status}")
+
+    def _nodes(self) -> list[dict[str, Any]]:
+        leases = self._leases()
+        return [self._node(node, leases) for node in self._api.list("/api/v1/nodes")]
 
     def _leases(self) -> dict[str, float]:
         found = self._api.list("/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases")
@@ -111,11 +116,14 @@ class Cluster:
             "os": info.get("osImage"),
         }
 
-    def _serving_csrs(self) -> list[dict[str, Any]]:
-        nodes = {str(node): csr.allowed(names) for node, names in (self._request.get("addresses") or {}).items()}
+    def _serving_csrs(self, nodes: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        """The verdict is a forecast: here a node's own word for its addresses counts beside the inventory's, for the approver it does not."""
+        named = {str(node): list(names) for node, names in (self._request.get("addresses") or {}).items()}
+        own = {node["name"]: [entry["address"] for entry in node["addresses"]] for node in nodes}
+        permitted = {node: csr.allowed([*named.get(node, ()), *own.get(node, ())]) for node in {*named, *own}}
         return [
             {"name": entry.name, "node": entry.node, "state": entry.state, "created": entry.created, "verdict": entry.verdict}
-            for entry in csr.review(csr.fetch(self._api), nodes)
+            for entry in csr.review(csr.fetch(self._api), permitted)
         ]
 
     def _configmap(self, name: str) -> dict[str, Any] | None:
@@ -126,9 +134,9 @@ class Cluster:
         return {"resource_version": found["metadata"]["resourceVersion"], "data": data}
 
     def _stale_tokens(self) -> int | None:
-        """How often a token was used that only the extension keeps alive; not asked once that is off, since it costs a megabyte or more."""
+        """How often a token was used that only the extension keeps alive; none can be once that is off, and asking costs some megabytes."""
         if layout.flag(self._argv, "service-account-extend-token-expiration") == "false":
-            return None
+            return 0
         status, text = self._api.raw("/metrics")
         found = STALE_TOKENS.findall(text) if status == 200 else []
         return int(sum(float(value) for value in found)) if found else None
@@ -146,7 +154,8 @@ class Cluster:
         spec = (self._api.find(LEASE) or {}).get("spec")
         if not spec or not spec.get("holderIdentity"):
             return None
-        return {"holder": spec["holderIdentity"], "renewed": csr.seconds(spec.get("renewTime")), "seconds": spec.get("leaseDurationSeconds")}
+        renewed = csr.seconds(spec.get("renewTime"))
+        return {"holder": spec["holderIdentity"], "renewed": renewed, "seconds": spec.get("leaseDurationSeconds")}
 
     def _kubelets(self, nodes: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         """Shake hands with every kubelet as the apiserver would, and ask each for the configuration it runs with."""
@@ -154,7 +163,8 @@ class Cluster:
         try:
             trusted = kubelet_context(self._seen, self._argv)
         except (OSError, UnicodeDecodeError, tls.TlsError) as error:
-            self._seen.problem(None, f"the CA for kubelets cannot be read: {error}", "correct --client-ca-file or --kubelet-certificate-authority")
+            advice = "correct --client-ca-file or --kubelet-certificate-authority"
+            self._seen.problem(None, f"the CA for kubelets cannot be read: {error}", advice)
             return []
         return in_parallel(lambda node: self._kubelet(node, types, trusted), nodes)
 
@@ -192,33 +202,3 @@ def preferred(addresses: Iterable[Mapping[str, str]], types: Sequence[str]) -> s
     """The address of a node that the apiserver dials."""
     known = list(addresses)
     return next((entry["address"] for kind in types for entry in known if entry["type"] == kind), None)
-
-
-def in_parallel(work: Callable[[Any], Thing], items: Iterable[Any]) -> list[Thing]:
-    """Do the same for many nodes at once, results in the items' order; an exception of a worker is raised here."""
-    todo: queue.SimpleQueue[tuple[int, Any]] = queue.SimpleQueue()
-    done: dict[int, Thing] = {}
-    failed: list[BaseException] = []
-    for pair in enumerate(items):
-        todo.put(pair)
-    count = todo.qsize()
-
-    def drain() -> None:
-        while not failed:
-            try:
-                number, item = todo.get_nowait()
-            except queue.Empty:
-                return
-            try:
-                done[number] = work(item)
-            except BaseException as error:  # handed to the caller below
-                failed.append(error)
-
-    threads = [threading.Thread(target=drain) for _ in range(min(WORKERS, count))]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    if failed:
-        raise failed[0]
-    return [done[number] for number in range(count)]

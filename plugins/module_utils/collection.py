@@ -16,6 +16,7 @@ from typing import Any
 
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils import files, x509
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils import layout_kubeadm as layout
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.der import DerError
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.files import Host
 
 # A document with one of these in it is not shipped: keys, kubeconfigs and tokens, encryption keys, a proxy's password in a URL.
@@ -82,7 +83,7 @@ class Collection:
             try:
                 for path in files.expand(pattern, self.host):
                     self.describe(path)
-            except files.TooManyFiles as error:
+            except files.TooManyFilesError as error:
                 self.problem(pattern, str(error), "name fewer files in the control")
 
     def read(self, path: str) -> bytes | None:
@@ -100,7 +101,9 @@ class Collection:
 
     def document(self, path: str) -> str | None:
         """Text of a configuration file, which goes into the observation as well, unless it holds a secret."""
-        if path in self.files and "text" in self.files[path]:
+        if self.describe(path)["type"] == "link":
+            path = self.resolve(path)
+        if "text" in self.describe(path):
             return str(self.files[path]["text"])
         data = self.read(path)
         facts = self.files.get(path, {})
@@ -130,7 +133,7 @@ class Collection:
             found = x509.certificates(data)
             for embedded in CLIENT_CERTIFICATE.findall(data):
                 found += x509.certificates(base64.b64decode(embedded, validate=True))
-        except (x509.DerError, binascii.Error) as error:
+        except (DerError, binascii.Error) as error:
             self.problem(path, f"a certificate that cannot be read: {error}", "look at it with `openssl x509 -text`, and replace it")
             return []
         if found:

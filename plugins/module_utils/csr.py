@@ -57,7 +57,8 @@ def allowed(names: Iterable[str]) -> Allowed:
     """Host names and addresses, told apart by their form."""
     wanted = list(names)
     packed = {name: pack(name) for name in wanted}
-    return Allowed(frozenset(name.lower() for name in wanted if packed[name] is None), frozenset(ip for ip in packed.values() if ip is not None))
+    names_only = frozenset(name.lower() for name in wanted if packed[name] is None)
+    return Allowed(names_only, frozenset(address for address in packed.values() if address is not None))
 
 
 def pack(address: str) -> bytes | None:
@@ -114,7 +115,8 @@ def _requester(spec: Mapping[str, Any]) -> str:
 def _terms(spec: Mapping[str, Any]) -> str:
     usages = spec.get("usages") or []
     if len(set(usages)) != len(usages) or not REQUIRED_USAGES <= set(usages) <= ALLOWED_USAGES:
-        return f"usages are {', '.join(str(usage) for usage in usages) or 'missing'}; a serving certificate has {', '.join(sorted(ALLOWED_USAGES))}"
+        asked, right = (", ".join(sorted(str(usage) for usage in group)) for group in (usages, ALLOWED_USAGES))
+        return f"usages are {asked or 'missing'}; a serving certificate has {right}"
     wanted = spec.get("expirationSeconds")
     if wanted is not None and (not isinstance(wanted, int) or wanted > MAX_SECONDS):
         return f"asks for {wanted} seconds; at most {MAX_SECONDS} are approved"
@@ -180,7 +182,7 @@ def review(documents: Sequence[dict[str, Any]], nodes: Mapping[str, Allowed]) ->
 
 def fetch(api: Api) -> list[dict[str, Any]]:
     """All requests for serving certificates; raises ApiError."""
-    return [document for document in api.list(COLLECTION, fieldSelector=f"spec.signerName={SIGNER}")]
+    return list(api.list(COLLECTION, fieldSelector=f"spec.signerName={SIGNER}"))
 
 
 def approve(api: Api, entry: Review) -> None:
@@ -191,7 +193,8 @@ def approve(api: Api, entry: Review) -> None:
     """
     if entry.verdict != OK or entry.state != PENDING:
         raise ValueError(f"{entry.name} is {entry.state}, {entry.verdict}")
-    condition = {"type": "Approved", "status": "True", "reason": "NinepathsApproved", "message": f"names and addresses belong to node {entry.node}"}
+    message = f"names and addresses belong to node {entry.node}"
+    condition = {"type": "Approved", "status": "True", "reason": "NinepathsApproved", "message": message}
     status = {**(entry.document.get("status") or {})}
     status["conditions"] = [*(status.get("conditions") or []), condition]
     document = {"apiVersion": "certificates.k8s.io/v1", "kind": "CertificateSigningRequest", **entry.document, "status": status}

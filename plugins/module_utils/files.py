@@ -21,7 +21,7 @@ MAX_MATCHES = 20000
 TYPES = ((stat.S_ISREG, "file"), (stat.S_ISDIR, "dir"), (stat.S_ISLNK, "link"))
 
 
-class TooManyFiles(Exception):
+class TooManyFilesError(Exception):
     """A pattern matches more files than an observation may hold."""
 
 
@@ -108,7 +108,8 @@ def _regular(found: os.stat_result, path: str) -> None:
 
 
 def _read(handle: int, path: str, limit: int) -> bytes:
-    parts, left = [], limit + 1  # files in /proc say size 0, so only reading tells
+    parts: list[bytes] = []
+    left = limit + 1  # files in /proc say size 0, so only reading tells
     while left > 0:
         part = os.read(handle, min(left, 1 << 16))
         if not part:
@@ -137,12 +138,12 @@ def expand(pattern: str, host: Host) -> Iterator[str]:
     """Target paths that match an absolute pattern, sorted within a directory.
 
     `*`, `?` and `[…]` work within one name and also match names that begin with a dot; `**` stands for any number of directories. A
-    directory that a wildcard found is not entered through a link. Raises TooManyFiles.
+    directory that a wildcard found is not entered through a link. Raises TooManyFilesError.
     """
     parts = [part for part in pattern.split("/") if part]
     for number, path in enumerate(_match(host, "", parts)):
         if number >= MAX_MATCHES:
-            raise TooManyFiles(f"{pattern}: more than {MAX_MATCHES} files match")
+            raise TooManyFilesError(f"{pattern}: more than {MAX_MATCHES} files match")
         yield path
 
 

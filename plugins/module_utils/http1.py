@@ -71,7 +71,7 @@ class Connection:
     def _more(self) -> None:
         part = self._channel.recv(CHUNK)
         if not part:
-            raise HttpError("the connection was closed in the middle of an answer" if self._buffer else "the connection was closed without an answer")
+            raise HttpError(f"the connection was closed {'in the middle of' if self._buffer else 'without'} an answer")
         self._buffer += part
 
     def _until(self, mark: bytes) -> bytes:
@@ -97,7 +97,8 @@ class Connection:
         return data[:size]
 
     def _chunked(self, limit: int) -> bytes:
-        parts, have = [], 0
+        parts: list[bytes] = []
+        have = 0
         while True:
             size = _number(self._until(b"\r\n").split(b";")[0].decode("latin-1"), 16)
             have += size

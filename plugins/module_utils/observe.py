@@ -17,9 +17,8 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from ansible_collections.ninepaths.kubernetes.plugins.module_utils import files
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils import files, processes
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils import layout_kubeadm as layout
-from ansible_collections.ninepaths.kubernetes.plugins.module_utils import processes
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.collection import Collection
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.files import Host
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.layout_kubeadm import Component
@@ -33,6 +32,12 @@ TRANSACTIONS = "/var/lib/ninepaths/transactions"
 JOURNAL_LIMIT = 16 << 20
 SYSCTL = re.compile(r"[a-z0-9_-]+(?:\.[A-Za-z0-9_-]+)+")
 VERSION = re.compile(r"\bv\d+\.\d+\.\d+\S*")
+CERTIFICATES = (
+    f"{layout.PKI}/*.crt",
+    f"{layout.PKI}/etcd/*.crt",
+    f"{layout.KUBELET_PKI}/kubelet*.crt",
+    f"{layout.KUBELET_PKI}/kubelet-*-current.pem",
+)
 DOCUMENT_NAMES = (".yaml", ".yml", ".json", ".conf")
 
 
@@ -75,6 +80,9 @@ def observe(request: Mapping[str, Any], run: Run, host: Host) -> dict[str, Any]:
         "sysctls": {name: _sysctl(host, name) for name in request.get("sysctls", ())},
         "accounts": {name: _account(name) for name in request.get("accounts", ())},
         "journals": _journals(sight),
+        "files": seen.files,
+        "certificates": seen.certificates,
+        "problems": seen.problems,
         "cluster": None,
         "proofs": [],
     }
@@ -82,7 +90,6 @@ def observe(request: Mapping[str, Any], run: Run, host: Host) -> dict[str, Any]:
     _network(sight, request, observation, [APPROVER_TIMER] if timer else [])
     if kubelet is not None and kubelet["version"] is None:
         kubelet["version"] = _kubelet_version(run, kubelet["pid"])
-    observation.update(files=seen.files, certificates=seen.certificates, problems=seen.problems)
     observation["took_ms"] = round((time.time() - began) * 1000)
     return observation
 
@@ -115,7 +122,8 @@ def _units(sight: Sight) -> dict[str, dict[str, str]]:
     done = sight.run(["systemctl", "show", KUBELET_UNIT, APPROVER_TIMER, f"--property={UNIT_PROPERTIES}"], timeout=10.0)
     if done.rc != 0:
         if layout.is_kubeadm(sight.host):
-            sight.seen.problem(None, f"systemctl show failed: {(done.stderr or str(done.rc)).strip()[:200]}", "the kubelet has to run as a systemd unit")
+            cause = f"systemctl show failed: {(done.stderr or str(done.rc)).strip()[:200]}"
+            sight.seen.problem(None, cause, "the kubelet has to run as a systemd unit")
         return {}
     units = {}
     for block in done.stdout.split("\n\n"):
@@ -133,7 +141,8 @@ def _kubelet(sight: Sight, unit: Mapping[str, str]) -> dict[str, Any] | None:
         return None
     process = processes.process(sight.host, int(unit.get("MainPID") or 0), sight.booted) if unit.get("MainPID", "0") != "0" else None
     argv = process.argv if process else []
-    environment = [path for path in ENVIRONMENT_FILE.findall(unit.get("EnvironmentFiles", "")) if sight.seen.describe(path)["type"] != "absent"]
+    named = ENVIRONMENT_FILE.findall(unit.get("EnvironmentFiles", ""))
+    environment = [path for path in named if sight.seen.describe(path)["type"] != "absent"]
     config_dir = layout.flag(argv, "config-dir")
     return {
         "unit": KUBELET_UNIT,
@@ -156,7 +165,7 @@ def _dropins(sight: Sight, folder: str) -> list[str]:
     """Files that the kubelet merges, in its order: every *.conf below the directory, sorted by path as it walks."""
     try:
         found = list(files.expand(f"{folder.rstrip('/')}/**/*.conf", sight.host))
-    except files.TooManyFiles as error:
+    except files.TooManyFilesError as error:
         sight.seen.problem(folder, str(error), "clear the directory")
         return []
     return [path for path in sorted(found, key=lambda path: path.split("/")) if sight.seen.describe(path)["type"] in ("file", "link")]
@@ -199,7 +208,8 @@ def _components(sight: Sight, found: Mapping[str, Component]) -> dict[str, dict[
         path, component = layout.manifest(name, folder), found.get(name, Component(None, None, 0))
         if sight.seen.describe(path)["type"] == "absent":
             if component.process:
-                sight.seen.problem(path, f"{name} runs (process {component.process.pid}) but has no manifest", "wait for the kubelet, or restart it")
+                cause = f"{name} runs (process {component.process.pid}) but has no manifest"
+                sight.seen.problem(path, cause, "wait for the kubelet, or restart it")
             continue
         sight.seen.document(path)
         if component.processes > 1:
@@ -221,12 +231,13 @@ def _components(sight: Sight, found: Mapping[str, Component]) -> dict[str, dict[
 def _documents(seen: Collection, kubelet: Mapping[str, Any] | None) -> None:
     """Read the text of what the plan edits."""
     if kubelet is not None:
-        for path in [kubelet["config"], layout.KUBELET_INSTANCE_CONFIG, *kubelet["dropins"], *kubelet["environment_files"], *kubelet["unit_files"]]:
+        others = [*kubelet["dropins"], *kubelet["environment_files"], *kubelet["unit_files"]]
+        for path in [kubelet["config"], layout.KUBELET_INSTANCE_CONFIG, *others]:
             if seen.describe(path)["type"] != "absent":
                 seen.document(path)
     try:
         own = [path for path in files.expand(f"{layout.OWN}/**", seen.host) if path.endswith(DOCUMENT_NAMES)]
-    except files.TooManyFiles as error:
+    except files.TooManyFilesError as error:
         seen.problem(layout.OWN, str(error), "clear the directory")
         return
     for path in own:
@@ -235,8 +246,7 @@ def _documents(seen: Collection, kubelet: Mapping[str, Any] | None) -> None:
 
 def _certificates(seen: Collection, kubelet: Mapping[str, Any] | None, components: Mapping[str, Mapping[str, Any]]) -> None:
     """Read the public certificates that this host's components use, and those of kubeadm's kubeconfigs."""
-    patterns = [f"{layout.PKI}/*.crt", f"{layout.PKI}/etcd/*.crt", f"{layout.KUBELET_PKI}/kubelet*.crt", f"{layout.KUBELET_PKI}/kubelet-*-current.pem"]
-    paths = [path for pattern in patterns for path in files.expand(pattern, seen.host)]
+    paths = [path for pattern in CERTIFICATES for path in files.expand(pattern, seen.host)]
     argvs: list[Sequence[str]] = [component["argv"] for component in components.values()]
     if kubelet is not None:
         argvs.append(kubelet["argv"])
@@ -299,7 +309,8 @@ def _journals(sight: Sight) -> list[dict[str, Any]]:
         except FileNotFoundError:
             continue
         except OSError as error:
-            sight.seen.problem(path, f"cannot be read: {error.strerror}", "look at the directory; an interrupted change may have to be undone by hand")
+            advice = "look at the directory; an interrupted change may have to be undone by hand"
+            sight.seen.problem(path, f"cannot be read: {error.strerror}", advice)
             continue
         found.append(_journal(name, lines))
     return found

@@ -23,7 +23,7 @@ from ansible_collections.ninepaths.kubernetes.plugins.module_utils.machine impor
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.node import LOUD, harmless
 
 SECONDS = 3
-STILL_RUNNING = (124, 137)
+STILL_RUNNING = (124, 137, -9)  # timeout(1) takes itself along when it kills its group
 NO_SANDBOX = (125, 126, 127)
 # Flags whose value is written by the component: a file in, or a directory.
 WRITTEN_FILES = ("audit-log-path", "log-file")
@@ -114,7 +114,7 @@ def _trial(candidate: Candidate, argv: Sequence[str], directory: str) -> Any:
     if not machine.exists(root):
         machine.files.make_directory(machine.at(root), 0o700)
     task = {
-        "executable": f"/proc/{candidate.pid}/exe", "base": f"/proc/{candidate.pid}/root", "argv": list(argv), "root": root,
+        "executable": f"/proc/{candidate.pid}/exe", "system": False, "argv": list(argv), "root": root,
         "binds": [mount for mount in candidate.mounts or () if os.path.exists(machine.at(mount["host_path"]))],
         "scratch": scratch(argv), "addresses": addresses(argv),
     }  # fmt: skip

@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import re
 import socket
+import sys
 from collections.abc import Collection, Iterable
 from typing import NamedTuple
 
@@ -23,6 +24,7 @@ NETWORK_CHUNK = 1 << 14
 # kubelet's two cgroup drivers write pod<uid> and kubepods[-<class>]-pod<uid>.slice, the latter with _ for each - of the UID. A static
 # pod's UID is a hash of 32 digits; one that the apiserver gave has dashes, so it never has this form.
 POD = re.compile(r"(?:kubepods-(?:[a-z]+-)?)?pod([0-9a-f]{8}[0-9a-f_-]{24,28})(?:\.slice)?")
+ADDRESS = re.compile(r"[0-9a-f]{32}")
 STATIC_UID = re.compile(r"[0-9a-f]{32}")
 
 
@@ -52,19 +54,19 @@ def boot_time(host: Host) -> float:
     """When the kernel started, in whole unix seconds; raises OSError or ValueError."""
     for line in text_of(host, "/proc/stat").splitlines():
         if line.startswith("btime "):
-            return float(line.split()[1])
+            return float(line[6:])
     raise ValueError("/proc/stat has no btime")
 
 
 def process(host: Host, pid: int, booted: float) -> Process | None:
-    """A process, or None when it is gone."""
+    """A process, or None when it is gone, or ending."""
     try:
         argv = read_bytes(host.real(f"/proc/{pid}/cmdline"), PROC_LIMIT)
         status = text_of(host, f"/proc/{pid}/stat")
         executable = os.readlink(host.real(f"/proc/{pid}/exe"))
-    except OSError:
+        ticks = int(status[status.rindex(")") + 1 :].split()[19])  # field 22; the name before it may hold anything
+    except (OSError, ValueError, IndexError):
         return None
-    ticks = int(status[status.rindex(")") + 1 :].split()[19])  # field 22; the name before it may hold anything
     words = argv.decode("utf-8", "replace").split("\0")[:-1]
     return Process(pid, words, booted + ticks / os.sysconf("SC_CLK_TCK"), executable)
 
@@ -111,7 +113,8 @@ def listening(host: Host) -> list[Socket]:
 
 def _listening(host: Host, path: str, family: int) -> list[Socket]:
     """The kernel writes listening sockets first (Documentation/networking/proc_net_tcp.rst), so thousands of others are not read."""
-    found, rest = [], ""
+    found: list[Socket] = []
+    rest = ""
     with open(host.real(path), encoding="ascii", errors="replace") as table:
         table.readline()
         while True:
@@ -124,7 +127,7 @@ def _listening(host: Host, path: str, family: int) -> list[Socket]:
                     continue
                 if fields[3] != LISTEN:
                     return found
-                address, port = fields[1].split(":")
+                address, _, port = fields[1].partition(":")
                 found.append(Socket(_address(address, family), int(port, 16), int(fields[9])))
             if not chunk:
                 return found
@@ -132,12 +135,8 @@ def _listening(host: Host, path: str, family: int) -> list[Socket]:
 
 def _address(digits: str, family: int) -> str:
     """The kernel prints an address as 32-bit words in the machine's byte order."""
-    words = [int(digits[at : at + 8], 16).to_bytes(4, _byte_order()) for at in range(0, len(digits), 8)]
+    words = [int(digits[at : at + 8], 16).to_bytes(4, sys.byteorder) for at in range(0, len(digits), 8)]
     return socket.inet_ntop(family, b"".join(words))
-
-
-def _byte_order() -> str:
-    return "little" if os.uname().machine not in ("s390x", "ppc64", "ppc") else "big"
 
 
 def socket_owners(host: Host, candidates: Iterable[int]) -> dict[int, int]:
@@ -173,7 +172,7 @@ def _ipv4(host: Host) -> list[str]:
         return []
     for line in lines:
         words = line.split()
-        if words[:1] == ["|--"]:
+        if words[:1] == ["|--"] and len(words) > 1:
             leaf = words[1]
         elif words == ["/32", "host", "LOCAL"] and leaf not in found:
             found.append(leaf)
@@ -185,4 +184,5 @@ def _ipv6(host: Host) -> list[str]:
         rows = [line.split() for line in text_of(host, "/proc/net/if_inet6").splitlines()]
     except OSError:
         return []
-    return sorted(socket.inet_ntop(socket.AF_INET6, bytes.fromhex(row[0])) for row in rows if row[3] == "00")  # 00: global scope
+    wide = [row[0] for row in rows if len(row) == 6 and ADDRESS.fullmatch(row[0]) and row[3] == "00"]  # 00: global scope
+    return sorted(socket.inet_ntop(socket.AF_INET6, bytes.fromhex(digits)) for digits in wide)

@@ -46,7 +46,9 @@ def enter(task: Mapping[str, Any]) -> None:
     _loopback(task["addresses"])
     root = task["root"]
     _mount("tmpfs", root, "tmpfs", MS_NOSUID | MS_NODEV)
-    _system(task["base"], root)
+    _system(root)
+    for name in SYSTEM if task["system"] else ():
+        _system_directory(name, root)
     for bind in sorted(task["binds"], key=lambda bind: bind["path"].count("/")):
         _bind(bind["host_path"], root + bind["path"])
     for path in task["scratch"]:
@@ -64,14 +66,8 @@ def _environment(executable: str) -> dict[str, str]:
     return {name: value for name, _, value in words}
 
 
-def _system(base: str, root: str) -> None:
-    """The image's own libraries (a static binary needs none), some devices, an empty /tmp and a /proc of the new namespace."""
-    for name in SYSTEM:
-        source = f"{base}/{name}"
-        if os.path.islink(source):
-            os.symlink(os.readlink(source), f"{root}/{name}")
-        elif os.path.isdir(source):
-            _bind(source, f"{root}/{name}")
+def _system(root: str) -> None:
+    """Some devices, an empty /tmp and a /proc of the new namespace."""
     os.mkdir(f"{root}/dev")
     for device in DEVICES:
         _bind(f"/dev/{device}", f"{root}/dev/{device}")
@@ -79,6 +75,14 @@ def _system(base: str, root: str) -> None:
     os.mkdir(f"{root}/proc")
     with contextlib.suppress(OSError):  # refused in a container that hides parts of /proc; the binaries do without
         _mount("proc", f"{root}/proc", "proc", MS_NOSUID | MS_NODEV | MS_RDONLY)
+
+
+def _system_directory(name: str, root: str) -> None:
+    """The host's libraries, for a host's binary. A pod's are in another mount namespace and cannot be bound; upstream's are static."""
+    if os.path.islink(f"/{name}"):
+        os.symlink(os.readlink(f"/{name}"), f"{root}/{name}")
+    elif os.path.isdir(f"/{name}"):
+        _bind(f"/{name}", f"{root}/{name}")
 
 
 def _bind(source: str, target: str) -> None:

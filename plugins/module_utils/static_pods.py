@@ -50,6 +50,7 @@ class StaticPods:
         for component in self._ordered():
             changes.check(self.context.machine, self.files[component])
             self.before[component] = self._current(component)
+        self.context.tools.check_pressure()
         if ETCD in self.changes:
             self.context.tools.check_quorum(self.context, self.before[ETCD].argv)
 

@@ -15,10 +15,12 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils import http1, x509
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.der import DerError
 
 TIMEOUT = 5.0
 CONNECT, HANDSHAKE, RESPONSE = "connect", "handshake", "response"
 PLAIN_TO_TLS = b"HTTP request to an HTTPS server"  # what Go's server says to plain HTTP on a TLS port
+NO_HEADERS: Mapping[str, str] = {}
 EVIDENCE_BODY = 1 << 22
 
 
@@ -29,8 +31,9 @@ class TlsError(Exception):
 class Outcome(NamedTuple):
     """How an attempt ended.
 
-    `stage` is where: `connect` (nobody answered), `handshake` (TLS failed), `response` (an HTTP status, or an end without one). `refusal` is
-    the reason in words, empty after an answer. `by_peer` is True when the other side ended it, not this program and not the network.
+    `stage` is where: `connect` (nobody answered), `handshake` (TLS failed), `response` (an HTTP status, or an end without one).
+    `refusal` is the reason in words, empty after an answer. `by_peer` is True when the other side ended it, not this program and not
+    the network.
     """
 
     stage: str
@@ -44,7 +47,8 @@ class Outcome(NamedTuple):
 
     def evidence(self) -> dict[str, Any]:
         """What a report shows of it; never the body."""
-        shown: dict[str, Any] = {"stage": self.stage, "tls": self.tls, "cipher": self.cipher, "status": self.status, "refusal": self.refusal or None}
+        shown: dict[str, Any] = {"stage": self.stage, "tls": self.tls, "cipher": self.cipher, "status": self.status}
+        shown["refusal"] = self.refusal or None
         if self.certificate:
             for key in ("dns", "ip", "not_after", "sha256"):
                 shown[key] = self.certificate[key]
@@ -103,7 +107,7 @@ def with_client_data(context: ssl.SSLContext, certificate: bytes, key: bytes) ->
     return context
 
 
-def attempt(address: str, port: int, context: ssl.SSLContext | None, path: str = "/", headers: Mapping[str, str] | None = None) -> Outcome:
+def attempt(address: str, port: int, context: ssl.SSLContext | None, path: str = "/", headers: Mapping[str, str] = NO_HEADERS) -> Outcome:
     """Connect, shake hands (without a context: plain HTTP), ask for a path, and say how it ended. Never raises for what the peer does."""
     try:
         raw = socket.create_connection((address, port), TIMEOUT)
@@ -126,14 +130,14 @@ def _certificate(channel: ssl.SSLSocket) -> dict[str, Any] | None:
     served = channel.getpeercert(binary_form=True)
     try:
         return x509.summary(served) if served else None
-    except x509.DerError:
+    except DerError:
         return None
 
 
-def _ask(channel: socket.socket, known: Outcome, address: str, port: int, path: str, headers: Mapping[str, str] | None) -> Outcome:
+def _ask(channel: socket.socket, known: Outcome, address: str, port: int, path: str, headers: Mapping[str, str]) -> Outcome:
     connection = http1.Connection(channel, http1.authority(address, port))
     try:
-        connection.send("GET", path, {"Accept": "*/*", "Connection": "close", **(headers or {})})
+        connection.send("GET", path, {"Accept": "*/*", "Connection": "close", **headers})
     except OSError as error:  # the refusal may lie in the receive buffer already
         return known._replace(refusal=_last_word(channel) or reason(error), by_peer=_peer_ended(error))
     except http1.HttpError as error:
@@ -179,7 +183,7 @@ def reason(error: BaseException) -> str:
     return str(error) or type(error).__name__
 
 
-def look(address: str, port: int, trusted: ssl.SSLContext, path: str = "/", headers: Mapping[str, str] | None = None) -> tuple[Outcome, str]:
+def look(address: str, port: int, trusted: ssl.SSLContext, path: str = "/", headers: Mapping[str, str] = NO_HEADERS) -> tuple[Outcome, str]:
     """Ask a server that must be verified; returns the outcome and why verification failed, empty when it did not.
 
     A server that fails is asked once more without credentials, only to see which certificate it serves.

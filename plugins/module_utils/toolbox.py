@@ -12,9 +12,10 @@ from typing import Any
 
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils import api, etcd_gateway, files, layout_kubeadm, prevalidate
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.context import Context
-from ansible_collections.ninepaths.kubernetes.plugins.module_utils.failures import TransactionError
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.failures import PreconditionError, TransactionError
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.machine import Machine, Waiting
 
+PRESSURES = ("DiskPressure", "MemoryPressure", "PIDPressure")
 SERVER = re.compile(r"""^\s*server:\s*["']?(https://[^\s"']+)""", re.MULTILINE)
 
 
@@ -67,6 +68,22 @@ class Toolbox:
         if self._as_kubelet is not None:
             self._as_kubelet.close()
         self._as_kubelet = None
+
+    def check_pressure(self) -> None:
+        """Raises PreconditionError while the kubelet is short of disk, memory or process numbers.
+
+        It then removes images that no container uses, also that of a static pod in the moment between its old and its new process.
+        """
+        try:
+            node = self.kubelet_api().get(f"/api/v1/nodes/{self.node}")
+        except (api.ApiError, OSError) as error:
+            raise PreconditionError(f"the Node object of {self.node} cannot be read: {error}", "make kubelet and apiserver healthy first") from error
+        for condition in node.get("status", {}).get("conditions") or []:
+            if condition.get("type") in PRESSURES and condition.get("status") == "True":
+                raise PreconditionError(
+                    f"node {self.node} reports {condition['type']}: the kubelet may remove the image of a component while it restarts",
+                    "free what it is short of (df -h; crictl images), wait until the condition is gone, then run again",
+                )
 
     def pod_is_ready(self, context: Context, component: str, uid: str) -> bool:
         """Does the kubelet report our pod of this UID as started and ready? Raises Waiting with what is missing."""

@@ -17,7 +17,7 @@ from ansible_collections.ninepaths.kubernetes.plugins.module_utils import der
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.der import DerError, Element
 
 COMMON_NAME, ORGANIZATION = "2.5.4.3", "2.5.4.10"
-ATTRIBUTES = {COMMON_NAME: "CN", ORGANIZATION: "O", "2.5.4.11": "OU", "2.5.4.6": "C", "2.5.4.7": "L", "2.5.4.8": "ST", "2.5.4.5": "serialNumber"}
+ATTRIBUTES = {COMMON_NAME: "CN", ORGANIZATION: "O", "2.5.4.11": "OU", "2.5.4.6": "C", "2.5.4.7": "L", "2.5.4.8": "ST"}
 BASIC_CONSTRAINTS, ALTERNATIVE_NAMES, EXTENDED_USAGE = "2.5.29.19", "2.5.29.17", "2.5.29.37"
 EXTENSION_REQUEST = "1.2.840.113549.1.9.14"
 USAGES = {

@@ -54,7 +54,7 @@ RETURN = r"""
 path:
   description: The report that was written.
   returned: always
-  type: path
+  type: str
   sample: /srv/ansible/ninepaths-report/prod-1/report.json
 deviations:
   description: Controls and proofs that are not as they should be.

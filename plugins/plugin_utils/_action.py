@@ -33,7 +33,7 @@ SETTINGS = tuple(f"ninepaths_{field.name}" for field in fields(Settings))
 # (what the host answered, what it means, what to do); the first that is found counts.
 REFUSALS = (
     (r"you must have a tty", "sudo demands a terminal (requiretty)", "remove 'Defaults requiretty' for this user from sudoers; use_pty is fine"),
-    (r"(a|Missing \w+) password( is required)?\b", "{become} asks for a password", "run with --ask-become-pass or give the user NOPASSWD"),
+    (r"\ba password is required|Missing \w+ password", "{become} asks for a password", "run with --ask-become-pass or give the user NOPASSWD"),
     (r"privilege escalation prompt", "{become} did not ask for a password and did not go on", "check ansible_become_method and its password"),
     (r"Incorrect \w+ password|incorrect password", "{become} did not accept the password", "check ansible_become_password"),
     (r"not in the sudoers file|is not allowed to|may not run sudo", "the login user may not use {become}", "allow it to run commands as root"),
@@ -131,7 +131,7 @@ class NinepathsAction(ActionBase):
             if "privilege escalation prompt" in str(error):
                 raise self._refusal(host, str(error), interpreter) from error
             reason = re.sub(r"^.*(over|via) ssh: ", "", _one_line(str(error)))
-            raise type(error)(f"{host}: cannot be reached: {reason}") from error
+            raise type(error)(f"{host}: cannot be reached: {reason}") from None  # it would be said twice
         except AnsibleError as error:  # the become plugins report a missing or wrong password this way
             raise self._refusal(host, str(error), interpreter) from error
         try:
@@ -166,7 +166,7 @@ class NinepathsAction(ActionBase):
     def _refusal(self, host: str, answer: str, interpreter: str) -> ActionFailure:
         become = self._connection.become.name.rpartition(".")[2] if self._connection.become else "sudo"
         for pattern, cause, advice in REFUSALS:
-            found = re.search(pattern + "(?P<rest>.*)", answer)
+            found = re.search(f"(?:{pattern})(?P<rest>.*)", answer)
             if found:
                 words = {"become": become, "interpreter": interpreter or "python3", "rest": found["rest"].rstrip()}
                 return ActionFailure(host, cause.format(**words), advice)

@@ -11,8 +11,10 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils import flags
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils import report as reporting
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils._action import ActionFailure, NinepathsAction
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.catalogue import approver_assets
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.controls import Control, ControlError, load
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.model import Inventory, PlanErrors
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.plan import plan
@@ -58,10 +60,22 @@ class ClusterAction(NinepathsAction):
             found = [{"host": host, "file": None, "cause": text, "advice": None} for host, text in self.unobserved(task_vars).items()]
             raise self.failed(task_vars, found or [NOBODY])
         try:
-            made = plan(spool.all("observation"), self.controls(), self.settings(task_vars), self.inventory(task_vars), time.time())
+            made = plan(
+                spool.all("observation"),
+                self.controls(),
+                self.settings(task_vars),
+                self.inventory(task_vars),
+                time.time(),
+                flags=flags.load(),
+                assets=approver_assets(),
+            )
         except PlanErrors as errors:
             found = [{"host": e.host, "file": e.file, "cause": e.cause, "advice": e.advice} for e in errors.errors]
             raise self.failed(task_vars, found) from errors
+        except flags.FlagDataError as error:
+            raise self.failed(task_vars, [{"host": None, "file": None, "cause": str(error), "advice": "reinstall the collection"}]) from error
+        except ActionFailure as error:
+            raise self.failed(task_vars, [{"host": None, "file": None, "cause": error.cause, "advice": error.advice}]) from error
         except SettingsError as error:
             raise self.failed(task_vars, [{"host": None, "file": None, "cause": text, "advice": None} for text in error.problems]) from error
         return made.as_dict()

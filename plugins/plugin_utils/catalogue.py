@@ -1,14 +1,22 @@
 # Copyright: ninepaths contributors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What to ask a host: the observation's request, derived from all controls once per run and shared through the spool."""
+"""What to ask a host, derived from all controls once per run and shared through the spool, and the files that we may install there."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils import approver, bundle
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.observed import STAT
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.spool import Spool
+
+
+def approver_assets() -> dict[str, bytes]:
+    """Program and units of our approver, by their path on a control plane. Its configuration is the plan's."""
+    program = bundle.build(approver.ENTRY, approver.REQUEST)
+    return {asset.path: asset.content for asset in approver.assets(program, {}) if asset.path != approver.CONFIG}
 
 
 def questions(controls: Iterable[Any]) -> dict[str, Any]:
@@ -17,7 +25,7 @@ def questions(controls: Iterable[Any]) -> dict[str, Any]:
     files = [control.files for control in controls if control.files]
     accounts = {name for entry in files for name in (entry.owner, entry.group) if name and name != "root"}
     return {
-        "stat": sorted({path for entry in files for path in entry.paths}),
+        "stat": sorted({path for entry in files for path in entry.paths} | set(STAT) | set(approver_assets())),
         "sysctls": sorted({control.sysctl for control in controls if control.sysctl}),
         "accounts": sorted(accounts),
     }

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import difflib
 import re
+from collections.abc import Mapping
 from typing import Optional
 
 MASK = "********"
@@ -29,10 +30,13 @@ def unified(before: Optional[str], after: Optional[str], path: str) -> str:
     return "".join(line if line.endswith("\n") else line + "\n" for line in difflib.unified_diff(old, new, *names))
 
 
-def attributes(before: dict[str, object], after: dict[str, object], path: str) -> str:
-    """A change of attributes in the same form: owner, group, mode."""
-    lines = [f"-{name}: {before.get(name)}\n+{name}: {value}\n" for name, value in sorted(after.items()) if before.get(name) != value]
-    return f"--- {path}\n+++ {path}\n" + "".join(lines) if lines else ""
+def attributes(before: Mapping[str, object], after: Mapping[str, object], path: str) -> str:
+    """A change of attributes in the same form: owner, group, mode, target of a link. before: empty where there is no such file."""
+    lines = ""
+    for name, value in sorted(after.items()):
+        if before.get(name) != value:
+            lines += (f"-{name}: {before[name]}\n" if name in before else "") + f"+{name}: {value}\n"
+    return f"--- {path if before else '/dev/null'}\n+++ {path}\n{lines}" if lines else ""
 
 
 def masked(text: str) -> str:

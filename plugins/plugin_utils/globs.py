@@ -1,26 +1,24 @@
 # Copyright: ninepaths contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Path patterns of file controls, matched the way the target expands them: `*` and `[…]` stay inside a directory, `**` does not."""
+"""Path patterns of file controls, matched the way the target expands them: wildcards stay inside a directory, `**` does not."""
 
 from __future__ import annotations
 
-import fnmatch
 import re
-from collections.abc import Iterable
 from functools import lru_cache
 
 
 @lru_cache(maxsize=512)
 def compiled(pattern: str) -> re.Pattern[str]:
     """A regular expression for the whole path."""
-    parts = pattern.strip("/").split("/")
+    parts = [part for part in pattern.split("/") if part]
     expression = ""
     for number, part in enumerate(parts):
         if part == "**":
             expression += "(?:/[^/]+)*" if number < len(parts) - 1 else "(?:/[^/]+)+"
         else:
-            expression += "/" + _segment(part)
-    return re.compile(expression)
+            expression += "/" + _name(part)
+    return re.compile(expression, re.DOTALL)
 
 
 @lru_cache(maxsize=4096)
@@ -30,18 +28,18 @@ def matching(patterns: tuple[str, ...], paths: tuple[str, ...]) -> tuple[str, ..
     return tuple(path for path in paths if any(expression.fullmatch(path) for expression in expressions))
 
 
-def is_pattern(path: str) -> bool:
-    return any(character in path for character in "*?[")
-
-
-def _segment(part: str) -> str:
-    """One directory level. A leading dot is matched by a leading dot only."""
-    expression = fnmatch.translate(part)
-    inner = re.sub(r"\\[zZ]$", "", expression).replace("(?s:", "(?:", 1)
-    inner = inner.replace(".*", "[^/]*").replace("(?>", "(?:")
-    hidden = "" if part.startswith(".") else r"(?!\.)"
-    return hidden + inner
-
-
-def any_matches(patterns: Iterable[str], path: str) -> bool:
-    return any(compiled(pattern).fullmatch(path) for pattern in patterns)
+def _name(part: str) -> str:
+    """One name of a path: `*`, `?`, `[…]` and `[!…]`."""
+    expression = ""
+    index = 0
+    while index < len(part):
+        character = part[index]
+        closing = part.find("]", index + 2) if character == "[" else -1
+        if closing > 0:
+            inside = part[index + 1:closing].replace("\\", r"\\").replace("^", r"\^")
+            expression += "[" + ("^/" + inside[1:] if inside.startswith("!") else inside) + "]"
+            index = closing
+        else:
+            expression += {"*": "[^/]*", "?": "[^/]"}.get(character, re.escape(character))
+        index += 1
+    return expression

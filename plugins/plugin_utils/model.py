@@ -138,12 +138,19 @@ class Plan:
 
     @property
     def digest(self) -> str:
-        """SHA-256 over what the plan does: the waves and their jobs."""
+        """SHA-256 over what the plan does: the waves and their jobs, but for what only names the processes and objects it found."""
         body = self.body()
-        return sha256(json.dumps({key: body[key] for key in ("waves", "jobs")}, sort_keys=True, separators=(",", ":")).encode())
+        done = {"waves": body["waves"], "jobs": _without(body["jobs"], frozenset({"id", "old", "resource_version"}))}
+        return sha256(json.dumps(done, sort_keys=True, separators=(",", ":")).encode())
 
     def as_dict(self) -> dict[str, Any]:
         return {**self.body(), "digest": self.digest}
+
+
+def _without(data: Any, keys: frozenset[str]) -> Any:
+    if isinstance(data, dict):
+        return {key: _without(value, keys) for key, value in data.items() if key not in keys}
+    return [_without(item, keys) for item in data] if isinstance(data, list) else data
 
 
 def sha256(content: bytes) -> str:

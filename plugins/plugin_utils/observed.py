@@ -123,9 +123,7 @@ class Host:
 
     def _component(self, name: str, seen: Mapping[str, Any]) -> Component:
         path = str(seen["manifest"])
-        text = self.file(path).get("text")
-        if text is None:
-            raise PlanError(self.name, path, f"the manifest of {name} could not be read", "make it a readable file of less than 1 MiB")
+        text = self._text(path, f"the manifest of {name}")
         try:
             pod = self.knowledge.pod(text, name)
         except static_pod.ManifestError as error:
@@ -135,9 +133,7 @@ class Host:
         return Component(name, minor, path, pod, self._argv(pod.items, name, minor), seen)
 
     def _config(self, path: str, minor: str) -> ConfigFile:
-        text = self.file(path).get("text")
-        if text is None:
-            raise PlanError(self.name, path, "the kubelet's configuration could not be read", "make it a readable file of less than 1 MiB")
+        text = self._text(path, "the kubelet's configuration")
         try:
             config = self.knowledge.config(text)
             unknown = self.knowledge.unknown_fields(text, "kubelet", minor)
@@ -148,6 +144,15 @@ class Host:
                 self.name, path, f"the kubelet {minor} does not know {', '.join(unknown)} and ignores it silently", "correct the name or take it out, then run again"
             )
         return config
+
+    def _text(self, path: str, what: str) -> str:
+        entry = self.file(path)
+        if entry["type"] == "link":
+            raise PlanError(self.name, path, f"{what} is a symbolic link, which an edit would replace", "put the file itself there")
+        if entry.get("text") is None:
+            cause = f"{what} is missing" if entry["type"] == "absent" else f"{what} could not be read"
+            raise PlanError(self.name, path, cause, "make it a text file of less than 1 MiB without keys in it")
+        return str(entry["text"])
 
     def _argv(self, items: Sequence[str], component: str, minor: str) -> Argv:
         try:

@@ -5,10 +5,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 LATE_WAVES = ("control_planes", "cluster")
+UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}
+PART = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|us|µs|ns|h|m|s)")
+DURATION = re.compile(f"(?:{PART.pattern})+")
 Key = tuple[str, str, str]
 
 
@@ -61,7 +65,7 @@ def kubelet_differences(plan: Mapping[str, Any], controls: Iterable[Any], host: 
         if entry["host"] != host or entry["status"] != "change" or entry["id"] not in fields:
             continue
         running = field_value(configz, fields[entry["id"]])
-        if _plain(running) != _plain(entry["after"]):
+        if not _same(running, entry["after"]):
             found.append(Surprise(host, f"kubelet runs with {fields[entry['id']]} = {running!r}, planned was {entry['after']!r}"))
     return found
 
@@ -103,7 +107,21 @@ def _controls(change: Mapping[str, Any]) -> str:
     return ", ".join(change["controls"])
 
 
-def _plain(value: Any) -> Any:
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
-    return value if isinstance(value, (bool, type(None))) else str(value)
+def _same(running: Any, planned: Any) -> bool:
+    """Whether two values mean the same; the kubelet writes a duration of 4h as 4h0m0s."""
+    left, right = _shown(running), _shown(planned)
+    return left == right or (_seconds(left) is not None and _seconds(left) == _seconds(right))
+
+
+def _shown(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return ",".join(_shown(item) for item in value) if isinstance(value, (list, tuple)) else str(value)
+
+
+def _seconds(text: str) -> float | None:
+    if not DURATION.fullmatch(text):
+        return None
+    return sum(float(number) * UNITS[unit] for number, unit in PART.findall(text))

@@ -69,6 +69,15 @@ class StaticPod:
                 }
         return found
 
+    def host_paths(self) -> tuple[dict[str, object], ...]:
+        """What the container sees of the host: its mounts of hostPath volumes."""
+        hosts = {volume["name"]: volume["hostPath"].get("path") for volume in self.data["spec"].get("volumes") or () if volume.get("hostPath")}
+        return tuple(
+            {"host_path": hosts[entry.get("name")], "path": entry["mountPath"], "read_only": bool(entry.get("readOnly"))}
+            for entry in self.container.get("volumeMounts") or ()
+            if entry.get("name") in hosts
+        )
+
     def anonymous_probes(self) -> tuple[str, ...]:
         """Names of the probes that ask over HTTPS without credentials."""
         found = []

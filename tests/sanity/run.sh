@@ -26,9 +26,9 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 collection="$work/ansible_collections/ninepaths/kubernetes"
 mkdir -p "$collection"
-# What git would list, as far as the collection's users get to see it, and its unit tests' place.
+# The collection itself; our tests are linted elsewhere.
 tar -C "$root" --exclude=./.git --exclude='./.testbed*' --exclude=./.venv --exclude=./build --exclude=./collections --exclude=./.molecule \
-  --exclude=./ninepaths-report --exclude='__pycache__' --exclude='.*_cache' --exclude=./.hypothesis --exclude=./tests/testbed --exclude=./tests/output \
+  --exclude=./ninepaths-report --exclude='__pycache__' --exclude='.*_cache' --exclude=./.hypothesis --exclude=./tests/[!s]* --exclude=./tools \
   -cf - . | tar -C "$collection" -xf -
 cd "$collection"
 unset ANSIBLE_COLLECTIONS_PATH

@@ -87,7 +87,7 @@ class Bed:
 
     @property
     def labels(self) -> list[str]:
-        return [f"--label={label}" for label in labels(self.name)]
+        return labels(self.name)
 
     def address(self, number: int) -> str:
         return f"{self.prefix}.{number}"
@@ -123,8 +123,14 @@ def checkout_label() -> str:
     return f"ninepaths.checkout={paths.CHECKOUT}"
 
 
+def bed_label(name: str) -> str:
+    """Names the checkout, too: another checkout's bed of the same name is not ours to remove."""
+    return f"ninepaths.bed={name}@{paths.CHECKOUT}"
+
+
 def labels(name: str) -> list[str]:
-    return [f"ninepaths.bed={name}", checkout_label()]
+    """What every container, volume and network of a bed carries, as podman's arguments."""
+    return [f"--label={bed_label(name)}", f"--label={checkout_label()}"]
 
 
 def new_node(bed: Bed, role: str, name: str = "") -> Node:

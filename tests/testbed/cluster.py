@@ -220,23 +220,23 @@ def down(machine: Machine, name: str) -> None:
     """Remove one bed of this checkout, whole or not."""
     beds.check_name(name)
     beds.load(name)  # a directory that holds something else is not ours to delete
-    _remove(machine.podman, beds.labels(name), [beds.directory(name)], name)
+    _remove(machine.podman, beds.bed_label(name), [beds.directory(name)], name)
 
 
 def down_all(machine: Machine) -> None:
     directories = [path.parent for path in paths.CHECKOUT.glob(".testbed*/bed.json")]
     for directory in directories:
         beds.parse((directory / "bed.json").read_text(encoding="utf-8"))
-    _remove(machine.podman, [beds.checkout_label()], directories, "all beds of this checkout")
+    _remove(machine.podman, beds.checkout_label(), directories, "all beds of this checkout")
 
 
-def _remove(podman: Podman, labels: list[str], directories: list[Path], what: str) -> None:
+def _remove(podman: Podman, label: str, directories: list[Path], what: str) -> None:
     with step("bed", f"remove {what}"):
-        containers = podman.names("ps", "--all", labels=labels)
+        containers = podman.names("ps", "--all", label=label)
         if containers:
             podman("rm", "--force", "--time=0", *containers)
         for kind in ("volume", "network"):
-            names = podman.names(kind, "ls", labels=labels)
+            names = podman.names(kind, "ls", label=label)
             if names:
                 podman(kind, "rm", "--force", *names)
         for directory in directories:

@@ -69,7 +69,10 @@ def debootstrap(machine: host.Host, variant: str, packages: str, hooks: Sequence
     target.parent.mkdir(parents=True, exist_ok=True)
     with paths.locked("rootfs"):
         if not target.exists():
-            with step("images", f"{machine.codename} with {packages.split(',')[0]} …"), paths.whole_file(target) as new:
+            with (
+                step("images", f"root file system of {machine.codename} for {packages.split(',')[0]} and others"),
+                paths.whole_file(target) as new,
+            ):
                 argv = [
                     "mmdebstrap",
                     "--quiet",

@@ -35,8 +35,7 @@ def create(podman: Podman, bed: str) -> str:
     """Make the bed's network and return its subnet."""
     with paths.locked("network"):
         subnet = free_subnet([*podman.subnets(), *machine_routes()])
-        arguments = [f"--label={label}" for label in labels(bed)]
-        podman("network", "create", "--disable-dns", "--subnet", subnet, *arguments, object_name(bed))
+        podman("network", "create", "--disable-dns", "--subnet", subnet, *labels(bed), object_name(bed))
     return subnet
 
 

@@ -28,9 +28,9 @@ class Podman:
         """Run a program inside a container as root."""
         return self("exec", "--interactive", container, *argv, stdin=stdin, timeout=timeout)
 
-    def names(self, *listing: str, labels: Sequence[str] = ()) -> list[str]:
-        """What `podman ps`, `volume ls` or `network ls` knows with all of these labels."""
-        filters = [argument for label in labels for argument in ("--filter", f"label={label}")]
+    def names(self, *listing: str, label: str = "") -> list[str]:
+        """What `podman ps`, `volume ls` or `network ls` knows with this label: one only, since podman joins several by "or"."""
+        filters = ["--filter", f"label={label}"] if label else []
         field = "{{.Names}}" if listing[0] == "ps" else "{{.Name}}"
         return self(*listing, *filters, "--format", field).split()
 

@@ -87,7 +87,7 @@ def test_all_workers_agree_on_the_run(tmp_path):
 
 def _writes(arguments: tuple[str, int]) -> None:
     spool = Spool.under(arguments[0])
-    for _ in range(20):
+    for _attempt in range(20):
         spool.put("observation", "cp1", {"pad": "x" * 10000, "n": arguments[1]})
         spool.get("observation", "cp1")
 

@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from tests.testbed import bed as beds
-from tests.testbed import cluster, inventory, kubeadm, kubectl, loadbalancer, network, node, ssh
+from tests.testbed import cluster, inventory, kubeadm, kubectl, loadbalancer, network, node, podman, ssh
 from tests.testbed.bed import CONTROL_PLANE, WORKER, Bed
 from tests.testbed.cli import parser
 from tests.testbed.errors import BedError
@@ -240,3 +240,26 @@ def test_command_line():
     assert (arguments.bed, arguments.control_planes, arguments.workers, arguments.kubernetes) == ("ha", 3, 2, "1.36")
     assert parser().parse_args(["add-node", "w9", "--join"]).join
     assert parser().parse_args(["down"]).bed == "default"
+
+
+@dataclasses.dataclass(frozen=True)
+class RecordedPodman:
+    """Keeps what it is asked, and knows one object of each kind."""
+
+    calls: list
+
+    def __call__(self, *arguments, **_options):
+        self.calls.append(arguments)
+        return "np-t1-cp1" if "--format" in arguments else ""
+
+    names = podman.Podman.names
+
+
+def test_down_asks_for_its_own_bed_by_one_label_only(tmp_path):
+    """podman joins several label filters by "or": with two of them the other beds of the checkout would go as well."""
+    recorded = RecordedPodman([])
+    cluster._remove(recorded, beds.bed_label("t1"), [tmp_path / "none"], "t1")
+    listings = [call for call in recorded.calls if "--filter" in call]
+    assert len(listings) == 3
+    assert all(call.count("--filter") == 1 and f"label={beds.bed_label('t1')}" in call for call in listings)
+    assert beds.bed_label("t1") != beds.bed_label("t2")

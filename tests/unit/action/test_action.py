@@ -1,0 +1,170 @@
+# Copyright: ninepaths contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""How a program gets to a target, and what a person reads when it does not."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from ansible.errors import AnsibleConnectionFailure, AnsibleError
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils import _action, bundle
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils._action import ActionFailure, NinepathsAction
+
+HOST = {"inventory_hostname": "cp1", "groups": {"kube_control_plane": ["cp1"]}}
+
+
+def done(stdout: str = "", stderr: str = "", rc: int = 0) -> dict[str, object]:
+    return {"rc": rc, "stdout": stdout, "stderr": stderr}
+
+
+def result(document: object) -> dict[str, object]:
+    return done(f"{bundle.BEGIN}\n{json.dumps(document)}\n{bundle.END}\n")
+
+
+@pytest.fixture(autouse=True)
+def no_sources(monkeypatch):
+    monkeypatch.setattr(bundle, "frame", lambda entry: f"# {entry}\n")
+
+
+def test_the_answer_comes_back_and_the_frame_is_made_once_per_run(make, monkeypatch):
+    sent = []
+    action = make(NinepathsAction, {}, lambda command, data: sent.append((command, data)) or result({"a": 1}))
+    assert action.program("observe", {"q": 1}, HOST) == {"a": 1}
+    monkeypatch.setattr(bundle, "frame", lambda entry: pytest.fail("made again"))
+    assert action.program("observe", {"q": 2}, HOST) == {"a": 1}
+    assert b"# observe" in sent[1][1] and b'"q":2' in sent[1][1]
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        ("sudo: sorry, you must have a tty to run sudo", ["requiretty", "sudoers"]),
+        ("sudo: a password is required", ["sudo asks for a password", "--ask-become-pass"]),
+        ("ops is not in the sudoers file.", ["may not use sudo"]),
+        ("Sorry, user ops is not allowed to execute '/bin/sh' as root on w1.", ["may not use sudo"]),
+        ("/bin/sh: 1: sudo: not found", ["sudo is not installed"]),
+        ("sh: sudo: command not found", ["sudo is not installed"]),
+        (_action.NOT_ROOT, ["not root", "become: true"]),
+        (_action.NO_PYTHON, ["no Python 3.9 or newer", "install python3"]),
+        (f"{_action.NO_PYTHON}, only /usr/bin/python3", ["no Python 3.9 or newer was found, only /usr/bin/python3"]),
+        ("sh: 1: exec: /opt/python: not found", ["/opt/python cannot be started", "ansible_python_interpreter"]),
+        ("", ["no result", "nothing"]),
+    ],
+)
+def test_a_refusal_names_host_cause_and_advice(make, answer, words):
+    action = make(NinepathsAction, {}, lambda _command, _data: done(stderr=answer, rc=1))
+    with pytest.raises(ActionFailure) as caught:
+        action.program("observe", {}, {**HOST, "ansible_python_interpreter": "/opt/python"})
+    for word in ["cp1: ", *words]:
+        assert word in str(caught.value)
+
+
+@pytest.mark.parametrize("message", ["Missing sudo password", "Incorrect sudo password"])
+def test_what_become_raises_is_named(make, message):
+    def answer(_command, _data):
+        raise AnsibleError(message)
+
+    with pytest.raises(ActionFailure, match=r"cp1: .*sudo .*password"):
+        make(NinepathsAction, {}, answer).program("observe", {}, HOST)
+
+
+def test_an_unreachable_host_stays_unreachable(make):
+    def answer(_command, _data):
+        raise AnsibleConnectionFailure("Data could not be sent. Make sure this host can be reached over ssh: No route to host")
+
+    with pytest.raises(AnsibleConnectionFailure) as caught:
+        make(NinepathsAction, {}, answer).program("observe", {}, HOST)
+    assert str(caught.value) == "cp1: cannot be reached: No route to host"
+
+
+def test_an_error_of_the_program_is_named(make):
+    error = {"schema": 1, "error": {"type": "PythonTooOld", "message": "Python 3.6.8 is older than 3.9", "where": ""}}
+    with pytest.raises(ActionFailure, match=r"cp1: Python 3\.6\.8 is older than 3\.9; set ansible_python_interpreter"):
+        make(NinepathsAction, {}, lambda *_args: result(error)).program("observe", {}, HOST)
+    error["error"].update(type="JobError", message="the job is none", where="transaction.py:7 in main")
+    with pytest.raises(ActionFailure, match=r"cp1: the job is none; JobError at transaction\.py:7 in main"):
+        make(NinepathsAction, {}, lambda *_args: result(error)).program("observe", {}, HOST)
+
+
+def test_a_connection_without_stdin_is_refused(make):
+    action = make(NinepathsAction, {})
+    action._connection.has_pipelining, action._connection.transport = False, "winrm"
+    with pytest.raises(ActionFailure, match="winrm"):
+        action.program("observe", {}, HOST)
+
+
+@pytest.mark.parametrize(
+    ("run", "skip", "paths"),
+    [(["all"], [], (1, 2, 4)), (["path1", "path9"], [], (1,)), (["always"], ["path2"], (1, 4)), (["path1", "path4"], ["path4"], (1,))],
+)
+def test_tags_narrow_the_paths(make, run, skip, paths):
+    variables = {**HOST, "ninepaths_paths": [1, 2, 4], "ansible_run_tags": run, "ansible_skip_tags": skip}
+    assert make(NinepathsAction, {}).settings(variables).paths == paths
+
+
+def test_settings_come_from_the_first_control_plane(make):
+    variables = {"inventory_hostname": "w1", "groups": {"kube_control_plane": ["cp1"]}, "hostvars": {"cp1": {"ninepaths_profile": "stig"}}}
+    assert make(NinepathsAction, {}).settings(variables).profile == "stig"
+
+
+def test_wrong_settings_are_one_failure_with_all_problems(make):
+    with pytest.raises(ActionFailure, match=r"paranoid.*ninepaths_fail_on"):
+        make(NinepathsAction, {}).settings({**HOST, "ninepaths_profile": "paranoid", "ninepaths_fail_on": "sometimes"})
+
+
+class TestCommand:
+    """The shell text that finds an interpreter, run by a real shell in an empty world."""
+
+    @pytest.fixture
+    def world(self, tmp_path):
+        folder = tmp_path / "bin"
+        folder.mkdir()
+        (folder / "readlink").symlink_to("/usr/bin/readlink")
+
+        def put(name: str, text: str) -> Path:
+            path = folder / name
+            path.write_text(f"#!/bin/sh\n{text}\n", encoding="utf-8")
+            path.chmod(0o755)
+            return path
+
+        put("id", "echo 0")
+        self.run = lambda command: subprocess.run(["/bin/sh", "-c", command], env={"PATH": str(folder)}, capture_output=True, text=True, check=False)
+        return put
+
+    def test_a_login_user_that_is_not_root_is_told_apart(self, world):
+        world("id", "echo 1000")
+        assert _action.NOT_ROOT in self.run(_action._command("")).stderr
+
+    def test_the_configured_interpreter_is_started_and_nothing_else(self, world, tmp_path):
+        world("python3", "echo wrong")
+        odd = tmp_path / "odd name; touch x"
+        odd.write_text("#!/bin/sh\necho right $*\n", encoding="utf-8")
+        odd.chmod(0o755)
+        assert self.run(_action._command(f"'{odd}'")).stdout == "right -I -S -\n"
+        assert self.run(_action._command("/usr/bin/env python3")).stdout == "wrong\n"
+
+    def test_python3_is_preferred_and_an_old_one_passed_over(self, world, tmp_path):
+        world("python3.11", "echo newer")
+        world("python3", "echo default $*")
+        assert self.run(_action._command("")).stdout == "default -I -S -\n"
+        old = world("python3.6", "echo old")
+        (tmp_path / "bin" / "python3").unlink()
+        (tmp_path / "bin" / "python3").symlink_to(old)
+        assert self.run(_action._command("")).stdout == "newer\n"
+
+    @pytest.mark.skipif(os.path.exists("/usr/libexec/platform-python"), reason="this machine has a Python in a fixed place")
+    def test_without_a_suitable_one_the_old_ones_are_named(self, world, tmp_path):
+        assert self.run(_action._command("")).stderr == f"{_action.NO_PYTHON}\n"
+        old = world("python3.6", "echo old")
+        (tmp_path / "bin" / "python3").symlink_to(old)
+        assert self.run(_action._command("")).stderr == f"{_action.NO_PYTHON}, only {tmp_path}/bin/python3\n"
+
+    def test_a_real_interpreter_runs_a_program_from_stdin(self, world):
+        done = subprocess.run(["/bin/sh", "-c", _action._command(sys.executable)], input="print(42)", env={"PATH": str(Path(sys.executable).parent) + ":/usr/bin:/bin"},
+                              capture_output=True, text=True, check=False)  # fmt: skip
+        assert done.stdout == "42\n" if os.geteuid() == 0 else _action.NOT_ROOT in done.stderr
