@@ -12,7 +12,7 @@ import os
 import posixpath
 import stat
 from collections.abc import Mapping
-from typing import Any, NamedTuple, Optional
+from typing import Any, NamedTuple
 
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.failures import JobError, PreconditionError
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.machine import Machine
@@ -25,11 +25,11 @@ class Found(NamedTuple):
     """What lies at a path. Everything but `type` is None for an absent path; `sha256` is there for regular files only, `target` for links."""
 
     type: str
-    sha256: Optional[str] = None
-    mode: Optional[int] = None
-    uid: Optional[int] = None
-    gid: Optional[int] = None
-    target: Optional[str] = None
+    sha256: str | None = None
+    mode: int | None = None
+    uid: int | None = None
+    gid: int | None = None
+    target: str | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """For the journal."""
@@ -48,9 +48,9 @@ class FileChange(NamedTuple):
     path: str
     type: str
     before: Mapping[str, Any]
-    content: Optional[bytes]
-    target: Optional[str]
-    mode: Optional[int]
+    content: bytes | None
+    target: str | None
+    mode: int | None
     owner: str
     group: str
 
@@ -70,10 +70,12 @@ def parse(data: Mapping[str, Any]) -> FileChange:
         raise JobError(f"{path}: a link needs a target")
     if kind == "file" and content is None and before["type"] == "absent":
         raise JobError(f"{path}: a new file needs content")
-    return FileChange(path, kind, before, content, target, _mode(path, data.get("mode")), str(data.get("owner", 0)), str(data.get("group", 0)))
+    return FileChange(
+        path, kind, before, content, target, _mode(path, data.get("mode")), str(data.get("owner", 0)), str(data.get("group", 0))
+    )
 
 
-def _content(path: str, kind: str, text: Any) -> Optional[bytes]:
+def _content(path: str, kind: str, text: Any) -> bytes | None:
     if text is None or kind != "file":
         return None
     try:
@@ -82,7 +84,7 @@ def _content(path: str, kind: str, text: Any) -> Optional[bytes]:
         raise JobError(f"{path}: `content` is not base64") from error
 
 
-def _mode(path: str, text: Any) -> Optional[int]:
+def _mode(path: str, text: Any) -> int | None:
     if text is None:
         return None
     try:
@@ -123,13 +125,19 @@ def check(host: Machine, change: FileChange) -> Found:
     wanted = {"sha256": before.get("sha256"), "uid": before.get("uid"), "gid": before.get("gid"), "mode": before.get("mode")}
     if wanted["mode"] is not None:
         wanted["mode"] = int(wanted["mode"], 8)
-    differing = [name for name, value in wanted.items() if value is not None and value != getattr(found, name) and getattr(found, name) is not None]
+    differing = [
+        name for name, value in wanted.items() if value is not None and value != getattr(found, name) and getattr(found, name) is not None
+    ]
     if differing:
         raise PreconditionError(f"{change.path}: {', '.join(differing)} changed since it was observed", AGAIN)
     if change.type != "absent" and found.type not in ("absent", change.type):
-        raise PreconditionError(f"{change.path} is a {found.type} where a {change.type} is expected", "look at who put it there; ninepaths does not replace it")
+        raise PreconditionError(
+            f"{change.path} is a {found.type} where a {change.type} is expected", "look at who put it there; ninepaths does not replace it"
+        )
     if change.type == "absent" and found.type == "dir":
-        raise PreconditionError(f"{change.path} is a directory; ninepaths does not remove directories of others", "remove it by hand if nobody needs it")
+        raise PreconditionError(
+            f"{change.path} is a directory; ninepaths does not remove directories of others", "remove it by hand if nobody needs it"
+        )
     parent = os.path.dirname(change.path)
     if found.type == "absent" and change.type == "absent":
         raise PreconditionError(f"{change.path} is gone already", AGAIN)

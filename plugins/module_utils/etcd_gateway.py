@@ -1,36 +1,29 @@
 # Copyright: ninepaths contributors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Speaks with etcd over its JSON gateway on the client port, with the certificates that the node already has."""
+"""Keeps etcd's quorum and leader out of harm's way while the local member restarts. Speaks with the certificates that the node already has."""
 
 from __future__ import annotations
 
-import http.client
-import json
 import ssl
-import urllib.parse
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from ansible_collections.ninepaths.kubernetes.plugins.module_utils import layout_kubeadm
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils import etcd, layout_kubeadm, tls
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.etcd import EtcdError, Url
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.failures import PreconditionError, TransactionError
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.machine import Machine
 
 CLIENT_PAIRS = ("apiserver-etcd-client", "etcd/healthcheck-client")
-TIMEOUT = 5.0
 
 
 class Member(NamedTuple):
-    """A member of the cluster; `learner` has no vote."""
+    """A member of the cluster; a `learner` has no vote."""
 
     id: str
     name: str
-    client_urls: tuple[str, ...]
+    client_urls: list[Url]
     learner: bool
-
-
-class EtcdError(Exception):
-    """etcd did not answer, or not with what was asked for."""
 
 
 class Gateway:
@@ -38,22 +31,28 @@ class Gateway:
 
     def __init__(self, machine: Machine, argv: Sequence[str]) -> None:
         self.local = local_url(argv)
-        self.context: ssl.SSLContext | None = None
-        if self.local.startswith("https:"):
-            self.context = client_context(machine, argv)
+        self.context = client_context(machine, argv) if self.local.secure else None
 
     def members(self) -> list[Member]:
         """All members. Raises EtcdError."""
-        found = self._call(self.local, "cluster/member/list").get("members", [])
-        return [Member(str(one.get("ID", "0")), str(one.get("name", "")), tuple(one.get("clientURLs", ())), bool(one.get("isLearner", False))) for one in found]
+        found = self._call(self.local, "cluster/member/list").get("members") or []
+        return [
+            Member(
+                str(one.get("ID", "0")),
+                str(one.get("name", "")),
+                etcd.urls(",".join(one.get("clientURLs") or [])),
+                bool(one.get("isLearner")),
+            )
+            for one in found
+        ]
 
-    def status(self, url: str) -> tuple[str, str]:
+    def status(self, url: Url) -> tuple[str, str]:
         """Ids of a member and of the leader it follows. Raises EtcdError, also for a member without a leader or with errors."""
         answer = self._call(url, "maintenance/status")
         leader = str(answer.get("leader", "0"))
         if leader == "0" or answer.get("errors"):
-            raise EtcdError(f"{url} has no leader or reports errors")
-        return str(answer["header"]["member_id"]), leader
+            raise EtcdError(f"{url.address}: has no leader or reports errors")
+        return str((answer.get("header") or {}).get("member_id", "0")), leader
 
     def is_healthy(self, member: Member) -> bool:
         """Does the member answer, and has it a leader?"""
@@ -61,7 +60,7 @@ class Gateway:
             try:
                 self.status(url)
                 return True
-            except EtcdError:
+            except EtcdError:  # another URL of the same member may answer
                 continue
         return False
 
@@ -69,38 +68,16 @@ class Gateway:
         """Make another member the leader; only the leader itself may be asked. Raises EtcdError."""
         self._call(self.local, "maintenance/transfer-leadership", {"targetID": target})
 
-    def _call(self, url: str, method: str, body: Any = None) -> Any:
-        parts = urllib.parse.urlsplit(url)
-        host, port = parts.hostname or "127.0.0.1", parts.port or 2379
-        connection: http.client.HTTPConnection
-        if parts.scheme == "https":
-            if self.context is None:
-                raise EtcdError(f"{url}: the local member speaks no TLS, this one does")
-            connection = http.client.HTTPSConnection(host, port, timeout=TIMEOUT, context=self.context)
-        else:
-            connection = http.client.HTTPConnection(host, port, timeout=TIMEOUT)
-        try:
-            connection.request("POST", f"/v3/{method}", json.dumps(body or {}), {"Content-Type": "application/json"})
-            response = connection.getresponse()
-            text = response.read()
-        except (OSError, http.client.HTTPException) as error:
-            raise EtcdError(f"{url}: {getattr(error, 'strerror', None) or type(error).__name__}") from error
-        finally:
-            connection.close()
-        if response.status != 200:
-            raise EtcdError(f"{url}: {method} gave {response.status}")
-        try:
-            return json.loads(text)
-        except ValueError as error:
-            raise EtcdError(f"{url}: {method} gave no JSON") from error
+    def _call(self, url: Url, method: str, body: Any = None) -> dict[str, Any]:
+        return etcd.call(url, self.context, f"/v3/{method}", body or {})
 
 
-def local_url(argv: Sequence[str]) -> str:
-    """The local member's client URL, loopback preferred, TLS preferred. Raises PreconditionError when it has none."""
-    urls = [url for url in (layout_kubeadm.flag(argv, "listen-client-urls") or "").split(",") if url.startswith(("https://", "http://"))]
+def local_url(argv: Sequence[str]) -> Url:
+    """The local member's client URL, TLS preferred, then loopback. Raises PreconditionError when it has none."""
+    urls = etcd.urls(layout_kubeadm.flag(argv, "listen-client-urls"))
     if not urls:
-        raise PreconditionError("etcd has no TCP client URL in --listen-client-urls", "ninepaths cannot ask its health")
-    return min(urls, key=lambda url: (not url.startswith("https:"), "//127.0.0.1" not in url and "//[::1]" not in url))
+        raise PreconditionError("etcd has no TCP client URL in --listen-client-urls", "its health cannot be seen, so it is not restarted")
+    return min(urls, key=lambda url: (not url.secure, url.address not in ("127.0.0.1", "::1")))
 
 
 def client_context(machine: Machine, argv: Sequence[str]) -> ssl.SSLContext:
@@ -108,16 +85,20 @@ def client_context(machine: Machine, argv: Sequence[str]) -> ssl.SSLContext:
     pki = layout_kubeadm.PKI
     authority = layout_kubeadm.flag(argv, "trusted-ca-file") or f"{pki}/etcd/ca.crt"
     for pair in CLIENT_PAIRS:
-        certificate, key = machine.at(f"{pki}/{pair}.crt"), machine.at(f"{pki}/{pair}.key")
-        try:
-            context = ssl.create_default_context(cafile=machine.at(authority))
-            context.load_cert_chain(certificate, key)
-        except FileNotFoundError:
+        certificate, key = f"{pki}/{pair}.crt", f"{pki}/{pair}.key"
+        if not (machine.exists(certificate) and machine.exists(key)):
             continue
-        except (OSError, ssl.SSLError) as error:
-            raise PreconditionError(f"etcd: the client certificate {pki}/{pair}.crt cannot be used: {error.strerror}", "renew it (kubeadm certs renew)") from error
-        return context
-    raise PreconditionError(f"etcd: no client certificate in {pki} ({', '.join(CLIENT_PAIRS)})", "its health cannot be seen, so it is not restarted")
+        try:
+            trusted = tls.verified(machine.read(authority).decode("ascii", "replace"))
+            return tls.with_client(trusted, machine.at(certificate), machine.at(key))
+        except (OSError, tls.TlsError) as error:
+            cause = getattr(error, "strerror", None) or str(error)
+            raise PreconditionError(
+                f"etcd: {certificate} with CA {authority} cannot be used: {cause}", "renew it (kubeadm certs renew)"
+            ) from error
+    raise PreconditionError(
+        f"etcd: no client certificate in {pki} ({', '.join(CLIENT_PAIRS)})", "its health cannot be seen, so it is not restarted"
+    )
 
 
 def check_quorum(gateway: Gateway) -> None:
@@ -126,7 +107,9 @@ def check_quorum(gateway: Gateway) -> None:
         voters = [member for member in gateway.members() if not member.learner]
         own, _ = gateway.status(gateway.local)
     except EtcdError as error:
-        raise PreconditionError(f"etcd's health is unknown: {error}", "make etcd healthy first (etcdctl endpoint status), then run again") from error
+        raise PreconditionError(
+            f"etcd's health is unknown: {error}", "make etcd healthy first (etcdctl endpoint status), then run again"
+        ) from error
     if len(voters) == 1:
         return
     ill = [member.name for member in voters if member.id != own and not gateway.is_healthy(member)]

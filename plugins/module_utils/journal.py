@@ -60,7 +60,14 @@ class Journal:
 
     def add(self, event: str, step: str, message: str, data: Mapping[str, Any] | None = None) -> Line:
         """Append one line durably. Raises OSError (a full disk); the journal is then as before."""
-        line = {"seq": len(self.lines) + 1, "at": round(self.host.now(), 3), "event": event, "step": step, "message": message, "data": dict(data or {})}
+        line = {
+            "seq": len(self.lines) + 1,
+            "at": round(self.host.now(), 3),
+            "event": event,
+            "step": step,
+            "message": message,
+            "data": dict(data or {}),
+        }
         raw = json.dumps(line, separators=(",", ":"), ensure_ascii=False).encode("utf-8") + b"\n"
         real = self.host.at(self.path)
         if self._torn:

@@ -55,7 +55,9 @@ def _refuse_while_open(machine: Machine) -> None:
     for name in transactions(machine):
         state = Journal(machine, f"{lock.TRANSACTIONS}/{name}/journal.jsonl")
         if state.lines and state.state in (journals.OPEN, journals.FAILED):
-            raise HeldError(f"transaction {name} on this host is {state.state}", "run the recover entry first (every harden run begins with it)")
+            raise HeldError(
+                f"transaction {name} on this host is {state.state}", "run the recover entry first (every harden run begins with it)"
+            )
 
 
 def transactions(machine: Machine) -> list[str]:

@@ -5,12 +5,11 @@
 
 from __future__ import annotations
 
-import calendar
 import time
 from collections.abc import Mapping
 from typing import Any
 
-from ansible_collections.ninepaths.kubernetes.plugins.module_utils import api
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils import api, csr
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.failures import HeldError, TransactionError
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.machine import Machine
 
@@ -43,11 +42,13 @@ class Lease:
         except api.ApiError as error:
             if error.status == 409:
                 raise HeldError("another run took the cluster's Lease in this moment", "wait until it has ended, then run again") from error
-            raise TransactionError(f"the cluster's Lease {self.namespace}/{self.name} cannot be taken: {error}", "make the local apiserver healthy first") from error
+            raise TransactionError(
+                f"the cluster's Lease {self.namespace}/{self.name} cannot be taken: {error}", "make the local apiserver healthy first"
+            ) from error
         self.renewed = self.machine.clock()
 
     def _refuse_if_held(self, spec: Mapping[str, Any]) -> None:
-        holder, renewed = spec.get("holderIdentity") or "", moment(spec.get("renewTime") or "")
+        holder, renewed = spec.get("holderIdentity") or "", csr.seconds(spec.get("renewTime"))
         age = self.machine.now() - renewed
         if holder and holder != self.holder and age < float(spec.get("leaseDurationSeconds") or 0):
             raise HeldError(
@@ -79,12 +80,17 @@ class Lease:
         try:
             found = self.client.find(self.path)
             if found is None or found["spec"].get("holderIdentity") != self.holder:
-                raise HeldError("the cluster's Lease was taken away from this run", "find out who did it: kubectl -n kube-system get lease ninepaths -o yaml")
+                raise HeldError(
+                    "the cluster's Lease was taken away from this run",
+                    "find out who did it: kubectl -n kube-system get lease ninepaths -o yaml",
+                )
             self._put(found)
             self.renewed = self.machine.clock()
         except api.ApiError as error:
             if age >= self.seconds:
-                raise HeldError(f"the cluster's Lease could not be renewed for {age:.0f} s: {error}", "make the apiserver healthy, then run again") from error
+                raise HeldError(
+                    f"the cluster's Lease could not be renewed for {age:.0f} s: {error}", "make the apiserver healthy, then run again"
+                ) from error
 
     def release(self) -> None:
         """Give it back if it is still ours. Raises ApiError; it then ends by itself."""
@@ -98,12 +104,3 @@ class Lease:
 def stamp(seconds: float) -> str:
     """A moment as the API writes it (MicroTime)."""
     return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds)) + f".{int(seconds % 1 * 1e6):06d}Z"
-
-
-def moment(text: str) -> float:
-    """Unix seconds of an API time; 0 for what is none."""
-    head, _, fraction = text.rstrip("Z").partition(".")
-    try:
-        return calendar.timegm(time.strptime(head, "%Y-%m-%dT%H:%M:%S")) + float(f"0.{fraction or 0}")
-    except ValueError:
-        return 0.0

@@ -50,7 +50,9 @@ def _take(host: Machine, descriptor: int, patience: float) -> None:
         except BlockingIOError as error:
             if host.clock() - start >= patience:
                 holder = os.pread(descriptor, 200, 0).decode("utf-8", "replace") or "another process"
-                raise HeldError(f"transaction {holder} is changing this host", "wait until it has ended; its journal is in " + TRANSACTIONS) from error
+                raise HeldError(
+                    f"transaction {holder} is changing this host", "wait until it has ended; its journal is in " + TRANSACTIONS
+                ) from error
         host.sleep(0.5)
 
 

@@ -182,7 +182,9 @@ class Machine:
             except Waiting as waiting:
                 reason = f" ({waiting})"
             if self.clock() - start >= seconds:
-                raise HealthError(f"{what}: not within {seconds:g} s{reason}", "the old state is put back; look at the component's log on this host")
+                raise HealthError(
+                    f"{what}: not within {seconds:g} s{reason}", "the old state is put back; look at the component's log on this host"
+                )
             self.sleep(every)
 
 

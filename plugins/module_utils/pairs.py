@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, Optional
+from typing import NamedTuple
 
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.failures import ValidationError
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.layout_kubeadm import flag
@@ -21,7 +21,7 @@ class Pair(NamedTuple):
 
     certificate: str
     key: str
-    authority: Optional[str]
+    authority: str | None
     role: str
 
 
@@ -67,7 +67,9 @@ def _pair(pair: Pair, certificate: str, key: str, authority: str | None, place: 
         for context in (server, client):
             context.load_cert_chain(place(certificate), place(key))
     except (OSError, ssl.SSLError) as error:
-        raise ValidationError(f"--{pair.certificate} {certificate} and --{pair.key} {key} do not fit together ({_why(error)})", "correct the files") from error
+        raise ValidationError(
+            f"--{pair.certificate} {certificate} and --{pair.key} {key} do not fit together ({_why(error)})", "correct the files"
+        ) from error
     if authority is None:
         return
     verifier = client if pair.role == "server" else server
@@ -77,7 +79,8 @@ def _pair(pair: Pair, certificate: str, key: str, authority: str | None, place: 
         handshake(server, client)
     except ssl.SSLError as error:
         raise ValidationError(
-            f"--{pair.certificate} {certificate} as {pair.role} is not verified by --{pair.authority} {authority} ({_why(error)})", "correct the files"
+            f"--{pair.certificate} {certificate} as {pair.role} is not verified by --{pair.authority} {authority} ({_why(error)})",
+            "correct the files",
         ) from error
 
 
@@ -108,4 +111,6 @@ def _read_alert(side: ssl.SSLObject) -> None:
 
 def _why(error: BaseException) -> str:
     """OpenSSL's own words, without the place in its source."""
-    return getattr(error, "verify_message", None) or getattr(error, "reason", None) or getattr(error, "strerror", None) or type(error).__name__
+    return (
+        getattr(error, "verify_message", None) or getattr(error, "reason", None) or getattr(error, "strerror", None) or type(error).__name__
+    )

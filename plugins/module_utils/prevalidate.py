@@ -31,6 +31,12 @@ WRITTEN_DIRECTORIES = ("data-dir", "wal-dir", "cert-dir", "log-dir")
 MUST_BE_KEPT = ("audit-log-path", "data-dir", "wal-dir")
 OPTIONAL = ("flex-volume-plugin-dir", "volume-plugin-dir", "cert-dir", "log-dir", "log-file")
 PATH_FLAG = re.compile(r"--([a-z0-9-]+)=(/.+)")
+# What the kubelet needs to get as far as judging its configuration. Nothing of the container runtime is among it.
+KUBELET_PATHS = ("/etc/kubernetes", "/var/lib/kubelet/config.yaml", "/var/lib/kubelet/pki")
+KUBELET_FAULTS = re.compile(
+    r"failed to load kubelet config|failed to validate kubelet config|failed to parse kubelet flag|failed to merge|failed to set feature gates|unknown flag|"
+    r"invalid argument|failed to initialize TLS|unable to load client CA"
+)
 VARYING = re.compile(r"^[EFIW]\d{4} [^\]]*\] |\"(?:ts|caller)\":\"[^\"]*\",?|0x[0-9a-f]+|\d+")
 ADVICE = "nothing was restarted; correct the setting (or waive the control), then run again"
 
@@ -38,7 +44,15 @@ ADVICE = "nothing was restarted; correct the setting (or waive the control), the
 class Candidate:
     """A component's new command line, with the pod's mounts and the process that runs now."""
 
-    def __init__(self, machine: Machine, component: str, argv: Sequence[str], old: Sequence[str], pid: int, mounts: Sequence[Mapping[str, Any]] | None) -> None:
+    def __init__(
+        self,
+        machine: Machine,
+        component: str,
+        argv: Sequence[str],
+        old: Sequence[str],
+        pid: int,
+        mounts: Sequence[Mapping[str, Any]] | None,
+    ) -> None:
         self.machine, self.component, self.argv, self.old, self.pid, self.mounts = machine, component, list(argv), list(old), pid, mounts
 
     def place(self, path: str) -> str:
@@ -83,7 +97,9 @@ def check_files(candidate: Candidate) -> None:
             continue
         mount = candidate.mount_of(path)
         if candidate.mounts is not None and mount is None:
-            raise ValidationError(f"{candidate.component}: --{name}={path} lies in no mount of the pod, so it would not see the file", ADVICE)
+            raise ValidationError(
+                f"{candidate.component}: --{name}={path} lies in no mount of the pod, so it would not see the file", ADVICE
+            )
         if name in MUST_BE_KEPT:
             if mount is not None and mount.get("read_only"):
                 raise ValidationError(f"{candidate.component}: --{name}={path} lies in a read-only mount of the pod", ADVICE)
@@ -109,17 +125,39 @@ def check_start(candidate: Candidate, directory: str) -> str:
 
 
 def _trial(candidate: Candidate, argv: Sequence[str], directory: str) -> Any:
-    machine = candidate.machine
-    root = f"{directory}/sandbox"
+    binds = [mount for mount in candidate.mounts or () if os.path.exists(candidate.machine.at(mount["host_path"]))]
+    return _start(candidate, argv, directory, {"binds": binds, "scratch": scratch(argv), "system": False})
+
+
+def _start(candidate: Candidate, argv: Sequence[str], directory: str, task: Mapping[str, Any]) -> Any:
+    machine, root = candidate.machine, f"{directory}/sandbox"
     if not machine.exists(root):
         machine.files.make_directory(machine.at(root), 0o700)
-    task = {
-        "executable": f"/proc/{candidate.pid}/exe", "system": False, "argv": list(argv), "root": root,
-        "binds": [mount for mount in candidate.mounts or () if os.path.exists(machine.at(mount["host_path"]))],
-        "scratch": scratch(argv), "addresses": addresses(argv),
-    }  # fmt: skip
+    task = {**task, "executable": f"/proc/{candidate.pid}/exe", "argv": list(argv), "root": root, "addresses": addresses(argv)}
     prefix = ["timeout", "--signal=KILL", str(SECONDS), "unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "--"]
     return machine.command([*prefix, *units.program(directory, "sandbox")], stdin=json.dumps(task).encode("utf-8"), timeout=SECONDS + 10)
+
+
+def validate_kubelet(candidate: Candidate, directory: str) -> str:
+    """Parse the kubelet's command line, then let it read its configuration in empty namespaces, where it finds no container runtime.
+
+    It ends there in any case; only what it says about flags and configuration counts. Raises ValidationError.
+    """
+    check_parse(candidate)
+    paths = [match.group(2) for word in candidate.argv for match in [PATH_FLAG.fullmatch(word)] if match]
+    existing = sorted({path for path in [*paths, *KUBELET_PATHS] if os.path.exists(candidate.machine.at(path))})
+    binds = [
+        {"host_path": candidate.machine.at(path), "path": path}
+        for path in existing
+        if not any(path.startswith(other + "/") for other in existing)
+    ]
+    found = _start(candidate, candidate.argv, directory, {"binds": binds, "scratch": [], "system": True})
+    if found.rc in NO_SANDBOX:
+        return f"new arguments accepted by the running binary (a trial start is not possible on this host: {reason('', found.stderr)})"
+    fault = next((line.strip() for line in (found.stdout + found.stderr).splitlines() if KUBELET_FAULTS.search(line)), "")
+    if fault:
+        raise ValidationError(f"the kubelet refuses its new configuration: {harmless(fault)}", ADVICE)
+    return "new arguments and configuration accepted by the running binary"
 
 
 def scratch(argv: Sequence[str]) -> list[str]:

@@ -47,4 +47,11 @@ def _one(machine: Machine, name: str, replaced: Mapping[str, Any]) -> dict[str, 
     lines = Journal(machine, f"{directory}/journal.jsonl").lines
     data = next((line["data"] for line in reversed(lines) if line["event"] == "end"), {})
     run = next((line["data"].get("run") for line in lines if line["event"] == "begin"), None)
-    return {"id": name, "run": run, "state": state, "healthy": data.get("healthy"), "cause": data.get("cause"), "advice": data.get("advice")}
+    return {
+        "id": name,
+        "run": run,
+        "state": state,
+        "healthy": data.get("healthy"),
+        "cause": data.get("cause"),
+        "advice": data.get("advice"),
+    }

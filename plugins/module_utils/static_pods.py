@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ansible_collections.ninepaths.kubernetes.plugins.module_utils import changes, writer
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils import changes
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.context import Context
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.failures import HealthError, JobError, PreconditionError
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.machine import Waiting
@@ -58,7 +58,8 @@ class StaticPods:
         running = self.context.node.running(component)
         if len(running) != 1:
             raise PreconditionError(
-                f"{component} has {len(running)} processes on this host, one is expected", "make it healthy first (kubelet's log, crictl ps -a), then run again"
+                f"{component} has {len(running)} processes on this host, one is expected",
+                "make it healthy first (kubelet's log, crictl ps -a), then run again",
             )
         uid = (self.changes[component].get("old") or {}).get("uid")
         if uid and uid != running[0].uid:
@@ -113,7 +114,11 @@ class StaticPods:
         change, old = self.changes[component], self.before[component]
         watch = Watch(self.context, component, tuple(change["argv"]), change["probes"], old)
         _, took = self.context.wait(self.name, f"{component}: waiting for the new process and its probes", watch.ready, READY[component])
-        self.context.say(self.name, f"{component}: ready after {took:.1f} s, process {watch.pid}", {"component": component, "pid": watch.pid, "uid": watch.uid})
+        self.context.say(
+            self.name,
+            f"{component}: ready after {took:.1f} s, process {watch.pid}",
+            {"component": component, "pid": watch.pid, "uid": watch.uid},
+        )
 
     def _kubelet_agrees(self, component: str) -> None:
         """The kubelet itself calls the pod started and ready: its startup probe is over, so it will not kill it for that later."""
@@ -162,7 +167,9 @@ class StaticPods:
 
     def _old_argv(self, component: str) -> tuple[str, ...]:
         """As journaled before the manifest was replaced; a record of the replacement is never without it."""
-        lines = (line["data"] for line in self.context.journal.lines if line["data"].get("component") == component and "old" in line["data"])
+        lines = (
+            line["data"] for line in self.context.journal.lines if line["data"].get("component") == component and "old" in line["data"]
+        )
         return tuple(next(lines)["old"]["argv"])
 
 

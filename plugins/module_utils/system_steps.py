@@ -13,7 +13,13 @@ from typing import Any
 
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils import changes
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.context import Context
-from ansible_collections.ninepaths.kubernetes.plugins.module_utils.failures import HealthError, JobError, PreconditionError, TransactionError, UndoError
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.failures import (
+    HealthError,
+    JobError,
+    PreconditionError,
+    TransactionError,
+    UndoError,
+)
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.writer import parse_all
 
 ACCOUNT = re.compile(r"[a-z_][a-z0-9_-]{0,30}")
@@ -45,7 +51,11 @@ class Plain:
 
     def recorded(self, key: str) -> list[Any]:
         """What was recorded under a key, newest first."""
-        lines = [line["data"][key] for line in self.context.journal.lines if line["step"] == self.name and line["event"] == "step" and key in line["data"]]
+        lines = [
+            line["data"][key]
+            for line in self.context.journal.lines
+            if line["step"] == self.name and line["event"] == "step" and key in line["data"]
+        ]
         return lines[::-1]
 
     def command(self, *argv: str) -> str:
@@ -72,7 +82,11 @@ class Files(Plain):
         """Write them."""
         for change in self.changes:
             self.context.writer.apply(change, self.name)
-        self.context.say(self.name, f"{len(self.changes)} files written: {', '.join(change.path for change in self.changes[:4])}" + (" …" if self.changes[4:] else ""))
+        self.context.say(
+            self.name,
+            f"{len(self.changes)} files written: {', '.join(change.path for change in self.changes[:4])}"
+            + (" …" if self.changes[4:] else ""),
+        )
 
     def restore(self) -> None:
         """Put them back, the last one first."""
@@ -113,7 +127,18 @@ class Account(Plain):
         if "group" in missing:
             self.command("groupadd", "--system", self.account)
         if "user" in missing:
-            self.command("useradd", "--system", "--gid", self.account, "--home-dir", self.home, "--no-create-home", "--shell", "/usr/sbin/nologin", self.account)
+            self.command(
+                "useradd",
+                "--system",
+                "--gid",
+                self.account,
+                "--home-dir",
+                self.home,
+                "--no-create-home",
+                "--shell",
+                "/usr/sbin/nologin",
+                self.account,
+            )
         self.context.say(self.name, f"system account {self.account} made")
 
     def revive(self) -> None:
@@ -180,7 +205,9 @@ class Sysctls(Plain):
             with open(self.context.machine.at("/proc/sys/" + key.replace(".", "/")), encoding="ascii") as file:
                 return " ".join(file.read().split())
         except OSError as error:
-            raise PreconditionError(f"kernel parameter {key}: {error.strerror}", "this kernel does not have it; waive the control") from error
+            raise PreconditionError(
+                f"kernel parameter {key}: {error.strerror}", "this kernel does not have it; waive the control"
+            ) from error
 
     def _write(self, key: str, value: str) -> None:
         self.command("sysctl", "--quiet", "--write", f"{key}={value}")

@@ -62,7 +62,7 @@ def verified(ca: str) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     try:
         context.load_verify_locations(cadata=ca)
-    except (ssl.SSLError, ValueError) as error:
+    except (ssl.SSLError, TypeError, ValueError) as error:  # TypeError: not ASCII
         raise TlsError(f"the CA cannot be used: {reason(error)}") from error
     return context
 

@@ -5,15 +5,27 @@
 
 from __future__ import annotations
 
+import json
 import re
 import urllib.parse
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ansible_collections.ninepaths.kubernetes.plugins.module_utils import api, etcd_gateway, files, layout_kubeadm, prevalidate
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils import (
+    api,
+    csr,
+    etcd_gateway,
+    files,
+    layout_kubeadm,
+    prevalidate,
+    processes,
+    tls,
+)
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.cluster import DEFAULT_ADDRESS_TYPES, KUBELET_PORT, preferred
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.context import Context
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.failures import PreconditionError, TransactionError
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.machine import Machine, Waiting
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.node import LOUD, harmless
 
 PRESSURES = ("DiskPressure", "MemoryPressure", "PIDPressure")
 SERVER = re.compile(r"""^\s*server:\s*["']?(https://[^\s"']+)""", re.MULTILINE)
@@ -77,7 +89,9 @@ class Toolbox:
         try:
             node = self.kubelet_api().get(f"/api/v1/nodes/{self.node}")
         except (api.ApiError, OSError) as error:
-            raise PreconditionError(f"the Node object of {self.node} cannot be read: {error}", "make kubelet and apiserver healthy first") from error
+            raise PreconditionError(
+                f"the Node object of {self.node} cannot be read: {error}", "make kubelet and apiserver healthy first"
+            ) from error
         for condition in node.get("status", {}).get("conditions") or []:
             if condition.get("type") in PRESSURES and condition.get("status") == "True":
                 raise PreconditionError(
@@ -98,3 +112,98 @@ class Toolbox:
         if not statuses or not all(status.get("started") and status.get("ready") for status in statuses):
             raise Waiting("not started and ready yet")
         return True
+
+    # --- kubelet ------------------------------------------------------------------------------------------------------------
+
+    def validate_kubelet(self, context: Context, pid: int, argv: Sequence[str] | None) -> str:
+        """Pre-validate the kubelet's command line and configuration; see prevalidate.py."""
+        old = self.argv_of(pid)
+        return prevalidate.validate_kubelet(prevalidate.Candidate(self.machine, "kubelet", argv or old, old, pid, None), context.directory)
+
+    def argv_of(self, pid: int) -> Sequence[str]:
+        """Command line of a process; empty when it is gone."""
+        found = processes.process(self.host, pid, 0.0)
+        return found.argv if found else []
+
+    def unit_words(self, unit: str) -> str:
+        """The last line of a unit's log that looks like an error."""
+        found = self.machine.command(["journalctl", "--unit", unit, "--lines=40", "--output=cat", "--no-pager"])
+        loud = [line for line in str(found.stdout).splitlines() if LOUD.match(line)]
+        return harmless(loud[-1]) if loud else ""
+
+    def node_is_back(self, since: float) -> bool:
+        """Did this kubelet renew its Lease after `since` (unix seconds, by this host's clock), and is the Node Ready? Raises Waiting."""
+        try:
+            lease = self.kubelet_api().get(f"/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases/{self.node}")
+            node = self.kubelet_api().get(f"/api/v1/nodes/{self.node}")
+        except (api.ApiError, OSError) as error:
+            self.forget_kubelet_api()
+            raise Waiting(str(error)) from error
+        if csr.seconds((lease.get("spec") or {}).get("renewTime")) <= since:
+            raise Waiting("Lease not renewed yet")
+        conditions = {one.get("type"): one.get("status") for one in (node.get("status") or {}).get("conditions") or []}
+        if conditions.get("Ready") != "True":
+            raise Waiting("Node not Ready")
+        return True
+
+    def static_pods_known(self) -> bool:
+        """Does the kubelet list each of our static pods as ready? Raises Waiting. True on a node that has none, or no certificate to ask with."""
+        certificate, key = (f"{layout_kubeadm.PKI}/apiserver-kubelet-client.{end}" for end in ("crt", "key"))
+        wanted = {name for name in layout_kubeadm.COMPONENTS if self.machine.exists(layout_kubeadm.manifest(name))}
+        if not wanted or not self.machine.exists(certificate):
+            return True
+        # The kubelet's certificate may still be self-signed; nothing is sent but a GET to this host's own port.
+        context = tls.with_client(tls.unverified(), self.host.real(certificate), self.host.real(key))
+        outcome = tls.attempt("127.0.0.1", KUBELET_PORT, context, "/pods")
+        if outcome.status != 200:
+            raise Waiting(f"/pods on port {KUBELET_PORT}: {outcome.status or outcome.refusal}")
+        ready = set(ready_static_pods(outcome.body, self.node))
+        if wanted - ready:
+            raise Waiting(f"not yet ready: {', '.join(sorted(wanted - ready))}")
+        return True
+
+    # --- certificates -------------------------------------------------------------------------------------------------------
+
+    def signed_kubelets(self, context: Context, nodes: Sequence[str]) -> list[str]:
+        """Those of these nodes whose kubelet serves a certificate that the apiserver will accept, at the address it will dial."""
+        argv = next(iter(context.node.running("kube-apiserver"))).argv
+        trusted = self._kubelet_ca(argv)
+        types = (layout_kubeadm.flag(argv, "kubelet-preferred-address-types") or DEFAULT_ADDRESS_TYPES).split(",")
+        client = self.administrator(context)
+        found = []
+        for name in nodes:
+            try:
+                status = client.get(f"/api/v1/nodes/{name}").get("status") or {}
+            except api.ApiError:  # not there (yet), so not signed
+                continue
+            address = preferred(status.get("addresses") or [], types)
+            port = int(((status.get("daemonEndpoints") or {}).get("kubeletEndpoint") or {}).get("Port") or KUBELET_PORT)
+            if address and not tls.look(address, port, trusted, "/healthz")[1]:
+                found.append(name)
+        return found
+
+    def _kubelet_ca(self, argv: Sequence[str]) -> Any:
+        path = (
+            layout_kubeadm.flag(argv, "kubelet-certificate-authority")
+            or layout_kubeadm.flag(argv, "client-ca-file")
+            or f"{layout_kubeadm.PKI}/ca.crt"
+        )
+        try:
+            return tls.verified(files.read_bytes(layout_kubeadm.real_target(self.host, path)).decode("ascii"))
+        except (OSError, UnicodeDecodeError, tls.TlsError) as error:
+            raise TransactionError(f"the CA for kubelets, {path}, cannot be used: {error}", "correct the file") from error
+
+
+def ready_static_pods(body: bytes, node: str) -> list[str]:
+    """Names of the static pods that a kubelet's /pods lists as ready, without the node's name at the end."""
+    found = []
+    for pod in json.loads(body).get("items") or []:
+        metadata = pod.get("metadata") or {}
+        statuses = (pod.get("status") or {}).get("containerStatuses") or []
+        if (
+            (metadata.get("annotations") or {}).get("kubernetes.io/config.source") == "file"
+            and statuses
+            and all(one.get("ready") for one in statuses)
+        ):
+            found.append(str(metadata.get("name")).removesuffix(f"-{node}"))
+    return found

@@ -66,7 +66,9 @@ class Transaction:
         return journals.COMMITTED
 
     def _begin(self) -> None:
-        self.journal.add("begin", "", f"transaction {self.id} on {self.job.get('host')}", {"run": self.job.get("run"), "stages": sorted(self._stages())})
+        self.journal.add(
+            "begin", "", f"transaction {self.id} on {self.job.get('host')}", {"run": self.job.get("run"), "stages": sorted(self._stages())}
+        )
         for step in self.steps:
             step.check()
         self.machine.files.write_new(self.machine.at(self._ballast()), b"\0" * BALLAST, 0o600)
@@ -125,7 +127,10 @@ class Transaction:
     def _end_failed(self, cause: str, failure: TransactionError | OSError) -> str:
         error = as_error(failure)
         advice = f"{error.advice or 'put it back by hand'}; the backups are in {self.directory}/backup, then run the recover entry again"
-        self._end(f"undo failed: {error.cause}; it was undone because {cause}", {"state": journals.FAILED, "cause": f"{error.cause} (while undoing: {cause})", "advice": advice})
+        self._end(
+            f"undo failed: {error.cause}; it was undone because {cause}",
+            {"state": journals.FAILED, "cause": f"{error.cause} (while undoing: {cause})", "advice": advice},
+        )
         return journals.FAILED
 
     def _end(self, message: str, data: Mapping[str, Any]) -> None:
@@ -151,7 +156,9 @@ class Transaction:
     def _release(self) -> None:
         """Also the Lease that a killed process of this transaction has left behind. One that cannot be released ends by itself."""
         if self.job.get("lease"):
-            lease = self.lease or Lease(self.machine, self.context.tools.administrator(self.context), self.job["lease"], str(self.job.get("host")))
+            lease = self.lease or Lease(
+                self.machine, self.context.tools.administrator(self.context), self.job["lease"], str(self.job.get("host"))
+            )
             lease.release()
 
     def _begun(self) -> list[Step]:
@@ -239,7 +246,10 @@ def _read_job(machine: Machine, directory: str) -> Mapping[str, Any]:
     try:
         job = json.loads(machine.read(path))
     except (OSError, ValueError) as error:
-        raise JobError(f"{path} cannot be read: {getattr(error, 'strerror', None) or 'it is not JSON'}", "the transaction cannot be taken up without it") from error
+        raise JobError(
+            f"{path} cannot be read: {getattr(error, 'strerror', None) or 'it is not JSON'}",
+            "the transaction cannot be taken up without it",
+        ) from error
     if not isinstance(job, dict) or job.get("schema") != 1 or not isinstance(job.get("steps"), list):
         raise JobError(f"{path} is no job of schema 1", "use the collection's version that made it")
     return job

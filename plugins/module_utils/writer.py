@@ -19,8 +19,8 @@ from typing import Any
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils import changes
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.changes import FileChange, Found
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.failures import JobError, PreconditionError, TransactionError, UndoError
-from ansible_collections.ninepaths.kubernetes.plugins.module_utils.machine import Machine
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.journal import Journal
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.machine import Machine
 
 # The kubelet reads what lies here as pods; nothing but the manifests themselves may ever be in it.
 MANIFESTS = "/etc/kubernetes/manifests"
@@ -127,7 +127,11 @@ class Writer:
 
     def records(self, step: str) -> list[dict[str, Any]]:
         """File records of a step, in the order in which they were begun."""
-        return [line["data"]["file"] for line in self.journal.lines if line["event"] == "step" and line["step"] == step and "file" in line["data"]]
+        return [
+            line["data"]["file"]
+            for line in self.journal.lines
+            if line["event"] == "step" and line["step"] == step and "file" in line["data"]
+        ]
 
     def restore(self, record: Mapping[str, Any]) -> bool:
         """Put one path back as it was; False if it is so already. Raises UndoError that says what lies there and where the old bytes are."""
@@ -170,7 +174,9 @@ class Writer:
         except OSError as error:
             if error.errno != errno.ENOTEMPTY:
                 raise
-            raise UndoError(f"{path} was made by this transaction and others have put files into it", "move them, then remove the directory by hand") from error
+            raise UndoError(
+                f"{path} was made by this transaction and others have put files into it", "move them, then remove the directory by hand"
+            ) from error
 
     def _copy_back(self, record: Mapping[str, Any], stage_name: str) -> None:
         """The staged old file is gone (somebody cleaned up): write it again from the backup."""
@@ -218,7 +224,9 @@ def owner_of(change: FileChange) -> tuple[int, int]:
         uid = int(change.owner) if change.owner.isdigit() else pwd.getpwnam(change.owner).pw_uid
         gid = int(change.group) if change.group.isdigit() else grp.getgrnam(change.group).gr_gid
     except KeyError as error:
-        raise TransactionError(f"{change.path}: owner {change.owner}:{change.group} does not exist on this host", "create the account first") from error
+        raise TransactionError(
+            f"{change.path}: owner {change.owner}:{change.group} does not exist on this host", "create the account first"
+        ) from error
     return uid, gid
 
 

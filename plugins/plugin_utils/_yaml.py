@@ -26,7 +26,10 @@ MAX_CHARACTERS = 1 << 20
 _MAX_DEPTH = 60
 # Scalars that every YAML reader takes for the text that stands there.
 _PLAIN = re.compile(r"[A-Za-z0-9/_.-][A-Za-z0-9/_.:=,@+*-]*", re.ASCII)
-_NEVER_PLAIN = re.compile(r"[-+.]?[0-9][0-9._:eExXoO+-]*|[-.]|---|\.\.\.|-?\.(inf|nan)|0[xX][0-9a-fA-F]+|y|n|yes|no|on|off|true|false|null|~", re.ASCII | re.IGNORECASE)
+_NEVER_PLAIN = re.compile(
+    r"[-+.]?[0-9][0-9._:eExXoO+-]*|[-.]|---|\.\.\.|-?\.(inf|nan)|0[xX][0-9a-fA-F]+|y|n|yes|no|on|off|true|false|null|~",
+    re.ASCII | re.IGNORECASE,
+)
 
 
 class YamlError(ValueError):
@@ -142,7 +145,9 @@ def _loader() -> Any:
     }
     loader.yaml_implicit_resolvers = kept  # type: ignore[attr-defined]
     integer = re.compile(r"[-+]?(0b[01_]+|0[0-7_]+|0x[0-9a-fA-F_]+|(0|[1-9][0-9_]*))$")
-    floating = re.compile(r"([-+]?([0-9][0-9_]*\.[0-9_]*|\.[0-9][0-9_]*|[0-9][0-9_]*(?=[eE]))([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN))$")
+    floating = re.compile(
+        r"([-+]?([0-9][0-9_]*\.[0-9_]*|\.[0-9][0-9_]*|[0-9][0-9_]*(?=[eE]))([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN))$"
+    )
     loader.add_implicit_resolver("tag:yaml.org,2002:float", floating, list("-+0123456789."))  # type: ignore[attr-defined]
     loader.add_implicit_resolver("tag:yaml.org,2002:int", integer, list("-+0123456789"))  # type: ignore[attr-defined]
     return loader

@@ -6,11 +6,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Optional
 
 # Types of flags that collect the values of all their occurrences, as the generated data names them.
 COLLECTING = frozenset(
-    {"strings", "stringSlice", "stringArray", "mapStringBool", "mapStringString", "stringToString", "namedCertKey", "colonSeparatedMultimapStringString"}
+    {
+        "strings",
+        "stringSlice",
+        "stringArray",
+        "mapStringBool",
+        "mapStringString",
+        "stringToString",
+        "namedCertKey",
+        "colonSeparatedMultimapStringString",
+    }
 )
 # Collecting flags whose occurrences are values of their own: joining them by commas would change what they say.
 SEPARATE = frozenset({"stringArray", "namedCertKey"})
@@ -33,7 +41,7 @@ class Argv:
     flags: tuple[tuple[str, Occurrence], ...]
 
     @classmethod
-    def parse(cls, items: Sequence[str], is_bool: Callable[[str], Optional[bool]], single_dash: bool = False) -> Argv:
+    def parse(cls, items: Sequence[str], is_bool: Callable[[str], bool | None], single_dash: bool = False) -> Argv:
         """`is_bool` tells whether a flag takes no value of its own (None: not known). etcd also reads `-flag` (single_dash)."""
         found: list[tuple[str, Occurrence]] = []
         index = 1
@@ -54,7 +62,7 @@ class Argv:
         """All occurrences of a flag, in order."""
         return tuple(occurrence for other, occurrence in self.flags if other == name)
 
-    def value(self, name: str) -> Optional[str]:
+    def value(self, name: str) -> str | None:
         """The value that counts where a flag holds one: that of the last occurrence."""
         found = self.of(name)
         return found[-1].value if found else None
@@ -66,7 +74,7 @@ class Argv:
     def names(self) -> frozenset[str]:
         return frozenset(name for name, _occurrence in self.flags)
 
-    def with_flag(self, name: str, value: Optional[str]) -> tuple[str, ...]:
+    def with_flag(self, name: str, value: str | None) -> tuple[str, ...]:
         """The items with exactly one occurrence, in place of the first or at the end; with none where value is None."""
         found = self.of(name)
         gone = {occurrence.index + offset for occurrence in found for offset in range(occurrence.width)}
@@ -81,7 +89,7 @@ class Argv:
         return tuple(items)
 
 
-def flag_name(item: str, single_dash: bool = False) -> Optional[str]:
+def flag_name(item: str, single_dash: bool = False) -> str | None:
     """The flag that an item names, in its canonical spelling (components read `_` as `-`); None where it names none."""
     if item.startswith("--") and len(item) > 2:
         name = item[2:]
@@ -93,7 +101,7 @@ def flag_name(item: str, single_dash: bool = False) -> Optional[str]:
     return name if single_dash else name.replace("_", "-")
 
 
-def _value(items: Sequence[str], index: int, name: str, is_bool: Callable[[str], Optional[bool]]) -> tuple[int, str]:
+def _value(items: Sequence[str], index: int, name: str, is_bool: Callable[[str], bool | None]) -> tuple[int, str]:
     """How many items the flag takes, and its value."""
     _flag, equals, value = items[index].partition("=")
     if equals:

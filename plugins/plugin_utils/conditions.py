@@ -24,10 +24,10 @@ class View(Protocol):
     @property
     def seen(self) -> Host: ...
 
-    def planned(self, name: str) -> Optional[Value]:
+    def planned(self, name: str) -> Value | None:
         """A flag or field as it would be."""
 
-    def tls_floor(self) -> Optional[Value]:
+    def tls_floor(self) -> Value | None:
         """The TLS floor as it would be."""
 
     def serving_keys(self) -> tuple[str, ...]:
@@ -37,7 +37,7 @@ class View(Protocol):
         """Probes that ask without credentials."""
 
 
-def unmet(name: str, key: str, view: View, cluster: ClusterConditions) -> Optional[str]:
+def unmet(name: str, key: str, view: View, cluster: ClusterConditions) -> str | None:
     """Why a condition does not hold for what is planned for `key`; None where it does."""
     if name in _LOCAL:
         return _LOCAL[name](key, view)
@@ -46,7 +46,7 @@ def unmet(name: str, key: str, view: View, cluster: ClusterConditions) -> Option
     return f"the condition {name} cannot be judged"
 
 
-def _ciphers_fit(key: str, view: View) -> Optional[str]:
+def _ciphers_fit(key: str, view: View) -> str | None:
     suites = view.planned(key)
     if view.tls_floor() in _TLS13 or suites is None:
         return None
@@ -60,23 +60,23 @@ def _ciphers_fit(key: str, view: View) -> Optional[str]:
     return None
 
 
-def _tls12_allowed(key: str, view: View) -> Optional[str]:
+def _tls12_allowed(key: str, view: View) -> str | None:
     return "TLS 1.3 is the floor, and etcd does not start with both" if view.tls_floor() in _TLS13 else None
 
 
-def _document_unset_or_ours(key: str, view: View) -> Optional[str]:
+def _document_unset_or_ours(key: str, view: View) -> str | None:
     current = view.planned(f"current:{key}")
     if current is None or show(current).startswith(f"{OWN_DIRECTORY}/"):
         return None
     return f"--{key} names {show(current)}, which is yours; put what you want of our document into it"
 
 
-def _probes_without_anonymous(key: str, view: View) -> Optional[str]:
+def _probes_without_anonymous(key: str, view: View) -> str | None:
     probes = view.anonymous_probes()
     return f"the {' and '.join(probes)} probe of kubelet asks without credentials, and would fail" if probes else None
 
 
-_LOCAL: Mapping[str, Callable[[str, View], Optional[str]]] = {
+_LOCAL: Mapping[str, Callable[[str, View], str | None]] = {
     "ciphers-fit-serving-key": _ciphers_fit,
     "tls12-allowed": _tls12_allowed,
     "document-unset-or-ours": _document_unset_or_ours,

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Optional
+from typing import Any
 
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils import edit
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils._yaml import YamlError, load
@@ -26,7 +26,7 @@ class ConfigFile:
     text: str
     data: Mapping[str, Any]
 
-    def get(self, field: str) -> Optional[Value]:
+    def get(self, field: str) -> Value | None:
         """The value of a field; None where it is not set or null. Raises ConfigError."""
         node: Any = self.data
         done: list[str] = []
@@ -71,9 +71,9 @@ def _unknown(data: Mapping[str, Any], prefix: str, known: Callable[[str], bool])
     return found
 
 
-def effective(layers: Sequence[ConfigFile], field: str) -> Optional[Value]:
+def effective(layers: Sequence[ConfigFile], field: str) -> Value | None:
     """The value of the last layer that sets the field: the kubelet merges its drop-ins over its configuration. Raises ConfigError."""
-    found: Optional[Value] = None
+    found: Value | None = None
     for layer in layers:
         value = layer.get(field)
         if value is not None or _is_null(layer.data, field):
@@ -81,7 +81,7 @@ def effective(layers: Sequence[ConfigFile], field: str) -> Optional[Value]:
     return found
 
 
-def edited(config: ConfigFile, fields: Mapping[str, Optional[Value]]) -> str:
+def edited(config: ConfigFile, fields: Mapping[str, Value | None]) -> str:
     """The text with these fields (None: gone). Raises EditError."""
     text = config.text
     for field in sorted(fields):
@@ -105,7 +105,7 @@ def _is_null(data: Any, field: str) -> bool:
     return data is None
 
 
-def _value(field: str, node: Any) -> Optional[Value]:
+def _value(field: str, node: Any) -> Value | None:
     if node is None or isinstance(node, (str, bool, int)):
         return node
     if isinstance(node, list) and all(isinstance(item, (str, int)) for item in node):
@@ -113,7 +113,7 @@ def _value(field: str, node: Any) -> Optional[Value]:
     raise ConfigError(f"{field} is neither text, number, boolean nor a list of texts")
 
 
-def typed(field: str, value: Optional[Value], wanted: Optional[Value]) -> Optional[Value]:
+def typed(field: str, value: Value | None, wanted: Value | None) -> Value | None:
     """The value, if it is of the wanted kind. Raises ConfigError."""
     if value is None or wanted is None or type(value) is type(wanted) or value == "":
         return value

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Optional
 
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils import inventory as cluster_inventory
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.drafts import HostDraft
@@ -59,7 +58,10 @@ def refused_requests(chosen: Sequence[Selected], refused: Mapping[str, str], hos
     if control is None:
         return []
     names = {host.node: name for name, host in hosts.items()}
-    return [Outcome(control.id, control.path, names.get(node), "deviation", reason=f"{node}: {reason}") for node, reason in sorted(refused.items())]
+    return [
+        Outcome(control.id, control.path, names.get(node), "deviation", reason=f"{node}: {reason}")
+        for node, reason in sorted(refused.items())
+    ]
 
 
 def old_processes(host: Host, draft: HostDraft, components: Mapping[str, str]) -> list[Outcome]:
@@ -77,11 +79,11 @@ def old_processes(host: Host, draft: HostDraft, components: Mapping[str, str]) -
     return [_degraded(outcome, causes.get(components[outcome.id])) for outcome in draft.outcomes]
 
 
-def _degraded(outcome: Outcome, cause: Optional[str]) -> Outcome:
+def _degraded(outcome: Outcome, cause: str | None) -> Outcome:
     return replace(outcome, status="deviation", reason=cause) if cause and outcome.status == "ok" else outcome
 
 
-def _old(host: Host, component: Component) -> Optional[str]:
+def _old(host: Host, component: Component) -> str | None:
     if component.stale:
         return f"{component.name} runs with other arguments than its manifest says; the kubelet has not taken the manifest up"
     started = component.seen.get("started")
@@ -92,7 +94,7 @@ def _old(host: Host, component: Component) -> Optional[str]:
     return None
 
 
-def _old_kubelet(host: Host) -> Optional[str]:
+def _old_kubelet(host: Host) -> str | None:
     if host.kubelet is None:
         return None
     started = host.seen["kubelet"].get("started")
@@ -101,7 +103,7 @@ def _old_kubelet(host: Host) -> Optional[str]:
     return f"the kubelet is older than {newer}, which it reads at start only; restart it" if newer else None
 
 
-def _newer(host: Host, path: str, started: Optional[float]) -> bool:
+def _newer(host: Host, path: str, started: float | None) -> bool:
     mtime = host.file(path).get("mtime")
     return started is not None and mtime is not None and float(mtime) > started + _SLACK_S
 
@@ -123,7 +125,9 @@ def warnings(inventory: Inventory, hosts: Mapping[str, Host]) -> list[str]:
     found = [f"node {node} is in the cluster, but not in the inventory" for node in cluster_inventory.strangers(inventory, hosts)]
     found += [f"{name} was not observed: {reason}" for name, reason in sorted(inventory.unreachable.items())]
     for name, host in hosts.items():
-        found += [f"{name}: an interrupted run left {entry['id']} open" for entry in host.seen.get("journals") or () if entry["state"] == "open"]
+        found += [
+            f"{name}: an interrupted run left {entry['id']} open" for entry in host.seen.get("journals") or () if entry["state"] == "open"
+        ]
         found += [
             f"{name}: the kubelet reads {path} as a pod"
             for path in host.seen.get("manifests_foreign") or ()

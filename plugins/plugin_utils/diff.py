@@ -7,12 +7,13 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Mapping
-from typing import Optional
 
 MASK = "********"
 # A key or flag whose name says that its value is a secret, as YAML, JSON, shell or command line write it.
 _NAMED = re.compile(
-    r"""(?ix) (?P<key> ["']? [\w.-]* (?:password|passwd|secret|token|private[-_]?key|client-key-data|credential) [\w.-]* ["']? \s* [:=] \s*) (?P<value> \S.*)"""
+    r"""(?ix) (?P<key> ["']? [\w.-]*
+        (?:password|passwd|secret|token|private[-_]?key|client-key-data|credential)
+        [\w.-]* ["']? \s* [:=] \s*) (?P<value> \S.*)"""
 )
 # A path, number or boolean behind such a name is no secret: --token-auth-file=/etc/…, tokenTTL: 24h.
 _HARMLESS = re.compile(r"""["']?(?:/[^\s"']*|[0-9][0-9a-z.]*|true|false|null)["']?,?\s*""", re.IGNORECASE)
@@ -20,7 +21,7 @@ _PEM = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIV
 _JWT = re.compile(r"eyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]{8,}")
 
 
-def unified(before: Optional[str], after: Optional[str], path: str) -> str:
+def unified(before: str | None, after: str | None, path: str) -> str:
     """A unified diff, secrets masked; "" where both are the same. None: there is no such file."""
     if before == after:
         return ""

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Optional
+from typing import Any
 
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.model import Outcome
 
@@ -23,13 +23,13 @@ class Edit:
     wave: str
     path: str
     type: str = "file"
-    content: Optional[bytes] = None
-    target: Optional[str] = None
-    mode: Optional[str] = None
-    owner: Optional[str] = None
-    group: Optional[str] = None
+    content: bytes | None = None
+    target: str | None = None
+    mode: str | None = None
+    owner: str | None = None
+    group: str | None = None
     controls: tuple[str, ...] = ()
-    restarts: Optional[str] = None
+    restarts: str | None = None
     reason: str = ""
 
 
@@ -56,7 +56,7 @@ class HostDraft:
     sysctl_controls: list[str] = field(default_factory=list)
     units: tuple[str, ...] = ()
     pods: dict[str, PodRoll] = field(default_factory=dict)
-    kubelet_argv: Optional[tuple[str, ...]] = None
+    kubelet_argv: tuple[str, ...] | None = None
 
     def statuses(self) -> dict[str, str]:
         """What became of the controls on this host so far."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
-from typing import Any, Optional, Union
+from typing import Any, Union
 
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils._yaml import YamlError, compose, load, scalar
 
@@ -63,7 +63,7 @@ def set_list(text: str, path: Path, items: Sequence[object]) -> str:
         return set_value(text, path, list(items))
     for index in reversed([index for index, item in enumerate(found) if item not in items]):
         text = remove(text, [*path, index])
-    return append(text, path, list(items[len(kept):]))
+    return append(text, path, list(items[len(kept) :]))
 
 
 def _checked(text: str, expected: object, path: Path) -> str:
@@ -190,9 +190,9 @@ def _replace(text: str, node: Any, value: object, path: Path) -> str:
         space = " " if start > 0 and text[start - 1] in ":-" and start == end else ""
         return text[:start] + space + made + text[end:]
     column = _parent_column(text, path) - (_INDENT if path and isinstance(value, list) else 0)
-    rest = text[end:_line_end(text, end)].rstrip("\r\n")
+    rest = text[end : _line_end(text, end)].rstrip("\r\n")
     head = text[:start].rstrip(" ")
-    return head + (" " + rest.strip() if rest.strip() else "") + "\n" + _block(value, column) + text[_line_end(text, end):]
+    return head + (" " + rest.strip() if rest.strip() else "") + "\n" + _block(value, column) + text[_line_end(text, end) :]
 
 
 def _replace_block(text: str, node: Any, value: object) -> str:
@@ -204,7 +204,7 @@ def _replace_block(text: str, node: Any, value: object) -> str:
     if node.id == "mapping" and text[first:start].strip():
         raise EditError(f"line {node.start_mark.line + 1} holds more than what is replaced")
     column = node.start_mark.column if node.id == "mapping" else _dash_column(text, node.value[0])
-    return text[:first] + _block(value, column) + text[_line_end(text, _end(text, node)):]
+    return text[:first] + _block(value, column) + text[_line_end(text, _end(text, node)) :]
 
 
 def _insert(text: str, mapping: Any, key: str, value: object) -> str:
@@ -232,7 +232,9 @@ def _append(text: str, path: Path, items: Sequence[object]) -> str:
 def _remove(text: str, path: Path) -> str:
     parent, _depth = _walk(text, path[:-1])
     pairs = [(key, value) for key, value in parent.value] if parent.id == "mapping" else [(item, item) for item in parent.value]
-    index = next(number for number, (key, _value) in enumerate(pairs) if number == path[-1] or (parent.id == "mapping" and key.value == path[-1]))
+    index = next(
+        number for number, (key, _value) in enumerate(pairs) if number == path[-1] or (parent.id == "mapping" and key.value == path[-1])
+    )
     first, last = pairs[index]
     if len(pairs) == 1:
         if not path[:-1]:
@@ -245,10 +247,10 @@ def _remove(text: str, path: Path) -> str:
             start, end = first.start_mark.index, pairs[1][0].start_mark.index
         return text[:start] + text[end:]
     start = text.rfind("\n", 0, first.start_mark.index) + 1
-    lead = text[start:first.start_mark.index]
+    lead = text[start : first.start_mark.index]
     if lead.strip() not in (("",) if parent.id == "mapping" else ("-",)):
         raise EditError(f"{_shown(path)} shares its line with something else")
-    return text[:start] + text[_line_end(text, _end(text, last)):]
+    return text[:start] + text[_line_end(text, _end(text, last)) :]
 
 
 def _collapse(text: str, parent: Any, made: str) -> str:
@@ -263,7 +265,7 @@ def _collapse(text: str, parent: Any, made: str) -> str:
     key, mark, comment = head[line:].partition(" #")
     if text[first:start].strip(" -") or not key.rstrip().endswith(":"):
         raise EditError(f"line {parent.start_mark.line + 1} is laid out in a way that is not understood")
-    return head[:line] + key.rstrip() + " " + made + (mark + comment if mark else "") + "\n" + text[_line_end(text, end):]
+    return head[:line] + key.rstrip() + " " + made + (mark + comment if mark else "") + "\n" + text[_line_end(text, end) :]
 
 
 def _splice(text: str, at: int, lines: str) -> str:
@@ -335,15 +337,15 @@ def _is_block(node: Any) -> bool:
     return bool(node.id != "scalar" and not node.flow_style and node.value)
 
 
-def _style(node: Any) -> Optional[str]:
+def _style(node: Any) -> str | None:
     return node.style if node.id == "scalar" and node.style in ("'", '"') else None
 
 
-def _flow_quote(key: Any) -> Optional[str]:
+def _flow_quote(key: Any) -> str | None:
     return "json" if key.style == '"' else None
 
 
-def _scalar_or_empty(value: object, style: Optional[str]) -> str:
+def _scalar_or_empty(value: object, style: str | None) -> str:
     if isinstance(value, (dict, list)):
         return "{}" if isinstance(value, dict) else "[]"
     if value is None or isinstance(value, (str, int, bool)):
@@ -374,7 +376,7 @@ def _block(value: object, column: int) -> str:
         for item in value:
             if isinstance(item, (dict, list)) and item:
                 inner = _block(item, column + _INDENT)
-                lines += f"{pad}- {inner[column + _INDENT:]}"
+                lines += f"{pad}- {inner[column + _INDENT :]}"
             else:
                 lines += f"{pad}- {_scalar_or_empty(item, None)}\n"
     return lines

@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Optional
 
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils import config_file, env_file, static_pod
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.config_file import ConfigError, ConfigFile
@@ -67,7 +66,7 @@ def _attributes(host: Host, path: str, controls: Sequence[Control]) -> Edit:
     return Edit("files", path, entry["type"], None, None, f"{mode:04o}", owner, group, ids, None, reasons(why, ids))
 
 
-def _allowed(mode: Optional[str], entry: Mapping[str, object]) -> int:
+def _allowed(mode: str | None, entry: Mapping[str, object]) -> int:
     """The bits that may stay. Who may read a directory may enter it: 0600 for files means 0700 for a directory."""
     if mode is None:
         return 0o7777
@@ -100,7 +99,9 @@ def _files_outcome(control: Control, host: Host, wrong: Sequence[str], status: s
         mode, owner, group = values
         return f"{first}{more}: {mode}" + (f" {owner}:{group}" if owner else "")
 
-    return Outcome(control.id, control.path, host.name, status, said(before), said(after), reason, "not-offered-yet" if status == "held" else None)
+    return Outcome(
+        control.id, control.path, host.name, status, said(before), said(after), reason, "not-offered-yet" if status == "held" else None
+    )
 
 
 def sysctls(host: Host, draft: HostDraft, selected: Iterable[Selected]) -> None:
@@ -111,7 +112,9 @@ def sysctls(host: Host, draft: HostDraft, selected: Iterable[Selected]) -> None:
             continue
         raw = host.seen.get("sysctls", {}).get(control.sysctl)
         if raw is None:
-            draft.outcomes.append(Outcome(control.id, control.path, host.name, "not-applicable", reason="this kernel does not have the setting"))
+            draft.outcomes.append(
+                Outcome(control.id, control.path, host.name, "not-applicable", reason="this kernel does not have the setting")
+            )
         elif raw.strip() == str(entry.value):
             draft.outcomes.append(Outcome(control.id, control.path, host.name, "ok", entry.value, entry.value))
         elif control.held:
@@ -140,19 +143,21 @@ def component(host: Host, found: Component, draft: HostDraft, selected: Sequence
             return verdict
         after = host.knowledge.pod(text, found.name)
         probes = after.probes()
-    except (EditError, static_pod.MountConflict, static_pod.ManifestError) as error:
+    except (EditError, static_pod.MountConflictError, static_pod.ManifestError) as error:
         raise PlanError(host.name, found.path, str(error), BY_HAND) from error
     ids = tuple(sorted(item.id for item in verdict.applied))
     why = {item.id: item.control.why for item in verdict.applied}
-    draft.edits.append(Edit("control_planes", found.path, "file", text.encode(), None, None, None, None, ids, found.name, reasons(why, ids)))
+    draft.edits.append(
+        Edit("control_planes", found.path, "file", text.encode(), None, None, None, None, ids, found.name, reasons(why, ids))
+    )
     old = {key: found.seen.get(key) for key in ("pid", "started", "uid")}
     draft.pods[found.name] = PodRoll(after.running(), probes, after.host_paths(), old)
     return verdict
 
 
-def _flags(found: Component, verdict: Verdict) -> dict[str, Optional[str]]:
+def _flags(found: Component, verdict: Verdict) -> dict[str, str | None]:
     """Flags that change, new ones in the order of their controls' ids."""
-    flags: dict[str, Optional[str]] = {}
+    flags: dict[str, str | None] = {}
     for item in sorted(verdict.applied, key=lambda item: item.id):
         if verdict.changes(item.key):
             value = verdict.planned[item.key]
@@ -192,7 +197,7 @@ def kubelet(host: Host, found: Kubelet, draft: HostDraft, selected: Sequence[Sel
     target = KubeletTarget(host, found, around, [entry.control for entry in selected])
     verdict = _judged(host, found.path, lambda: judge(target, selected))
     draft.outcomes += verdict.outcomes
-    wanted: dict[str, dict[str, Optional[Value]]] = {}
+    wanted: dict[str, dict[str, Value | None]] = {}
     served: dict[str, set[str]] = {}
     gone: dict[str, set[str]] = {}
     for item in verdict.applied:
@@ -217,7 +222,7 @@ def kubelet(host: Host, found: Kubelet, draft: HostDraft, selected: Sequence[Sel
     return verdict
 
 
-def _edited(host: Host, path: str, config: ConfigFile, fields: Mapping[str, Optional[Value]]) -> str:
+def _edited(host: Host, path: str, config: ConfigFile, fields: Mapping[str, Value | None]) -> str:
     try:
         return config_file.edited(config, fields)
     except EditError as error:
@@ -237,9 +242,7 @@ def _without_flags(host: Host, found: Kubelet, gone: Mapping[str, set[str]], wav
 
 
 def _argv_without(found: Kubelet, gone: Iterable[str]) -> tuple[str, ...]:
-    indexes = {
-        occurrence.index + offset for flag in gone for occurrence in found.argv.of(flag) for offset in range(occurrence.width)
-    }
+    indexes = {occurrence.index + offset for flag in gone for occurrence in found.argv.of(flag) for offset in range(occurrence.width)}
     return tuple(item for index, item in enumerate(found.argv.items) if index not in indexes)
 
 
@@ -264,7 +267,7 @@ def _bridge(host: Host, found: Kubelet, wave: str, verdict: Verdict) -> list[Edi
     ]
 
 
-def _judged(host: Host, file: Optional[str], work: Callable[[], Verdict]) -> Verdict:
+def _judged(host: Host, file: str | None, work: Callable[[], Verdict]) -> Verdict:
     try:
         return work()
     except (MergeError, ConfigError) as error:

@@ -58,13 +58,17 @@ class Flags:
     def field(self, component: str, minor: str, path: str) -> Known | None:
         """The field by its dotted path, or None if that minor does not know it. Raises FlagDataError.
 
-        An entry of a map, like featureGates.Name, is known if its map is; its type is that of the map's values.
+        An entry of a map, like featureGates.Name, is known if its map is; its type is that of the map's values. Keys of a map may
+        hold dots themselves (evictionHard holds imagefs.available), so every ancestor is asked.
         """
         fields = self._of(component, minor).get("fields", {}).get(component, {})
         found = _known(fields, path)
-        parent, _dot, _key = path.rpartition(".")
-        if found is None and fields.get(parent, ("", None))[0].startswith("map[string]"):
-            return Known(fields[parent][0].removeprefix("map[string]"), None)
+        parent = path
+        while found is None and "." in parent:
+            parent = parent.rpartition(".")[0]
+            kind = fields.get(parent, ("", None))[0]
+            if kind.startswith("map[string]"):
+                found = Known(kind.removeprefix("map[string]"), None)
         return found
 
     def kubeadm(self, component: str, minor: str) -> frozenset[str]:

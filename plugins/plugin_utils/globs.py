@@ -36,7 +36,7 @@ def _name(part: str) -> str:
         character = part[index]
         closing = part.find("]", index + 2) if character == "[" else -1
         if closing > 0:
-            inside = part[index + 1:closing].replace("\\", r"\\").replace("^", r"\^")
+            inside = part[index + 1 : closing].replace("\\", r"\\").replace("^", r"\^")
             expression += "[" + ("^/" + inside[1:] if inside.startswith("!") else inside) + "]"
             index = closing
         else:

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any, Optional
+from typing import Any
 
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.flags import ETCD
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.model import Inventory, PlanError
@@ -23,15 +23,30 @@ def mismatches(inventory: Inventory, hosts: Hosts) -> list[PlanError]:
             continue
         running = [component for component in STATIC_PODS if component in (host.seen.get("components") or {})]
         if name in inventory.control_plane and APISERVER not in running:
-            errors.append(PlanError(name, None, "it is in the group kube_control_plane, but runs no kube-apiserver", "move it to kube_node, or mend its control plane"))
+            errors.append(
+                PlanError(
+                    name,
+                    None,
+                    "it is in the group kube_control_plane, but runs no kube-apiserver",
+                    "move it to kube_node, or mend its control plane",
+                )
+            )
         elif name not in inventory.control_plane and APISERVER in running:
-            errors.append(PlanError(name, None, "it runs a kube-apiserver, but is not in the group kube_control_plane", "put it into that group"))
+            errors.append(
+                PlanError(name, None, "it runs a kube-apiserver, but is not in the group kube_control_plane", "put it into that group")
+            )
         elif not host.seen.get("kubelet") and (name in inventory.node or name in inventory.control_plane):
-            errors.append(PlanError(name, None, "it has no kubelet", "join it to the cluster first, or take it out of kube_node and kube_control_plane"))
+            errors.append(
+                PlanError(
+                    name, None, "it has no kubelet", "join it to the cluster first, or take it out of kube_node and kube_control_plane"
+                )
+            )
         elif name in inventory.etcd and ETCD not in running and name in inventory.control_plane:
             errors.append(PlanError(name, None, "it is in the group etcd, but runs no etcd as a static pod", "take it out of that group"))
         elif nodes is not None and host.seen.get("kubelet") and host.node not in nodes:
-            errors.append(PlanError(name, None, f"the cluster has no node {host.node}", "join it to this cluster, or take it out of the inventory"))
+            errors.append(
+                PlanError(name, None, f"the cluster has no node {host.node}", "join it to this cluster, or take it out of the inventory")
+            )
     return errors + _twice(hosts)
 
 
@@ -43,7 +58,9 @@ def _twice(hosts: Hosts) -> list[PlanError]:
         if not host.seen.get("kubelet"):
             continue
         if host.node in seen:
-            errors.append(PlanError(name, None, f"it is the same node ({host.node}) as {seen[host.node]}", "keep one name for it in the inventory"))
+            errors.append(
+                PlanError(name, None, f"it is the same node ({host.node}) as {seen[host.node]}", "keep one name for it in the inventory")
+            )
         seen.setdefault(host.node, name)
     return errors
 
@@ -55,7 +72,7 @@ def strangers(inventory: Inventory, hosts: Hosts) -> tuple[str, ...]:
     return tuple(sorted(nodes - ours))
 
 
-def node_names(inventory: Inventory, hosts: Hosts) -> Optional[frozenset[str]]:
+def node_names(inventory: Inventory, hosts: Hosts) -> frozenset[str] | None:
     """Names of all Node objects; None where no apiserver answered."""
     found = [host.cluster for host in control_planes(inventory, hosts) if host.cluster]
     return frozenset(str(node["name"]) for cluster in found for node in cluster.get("nodes") or ()) if found else None
@@ -66,7 +83,7 @@ def control_planes(inventory: Inventory, hosts: Hosts) -> list[Host]:
     return [hosts[name] for name in inventory.control_plane if name in hosts]
 
 
-def elected(inventory: Inventory, hosts: Hosts) -> Optional[Host]:
+def elected(inventory: Inventory, hosts: Hosts) -> Host | None:
     """The control plane that changes cluster objects: the first whose apiserver answers and is ready."""
     return next((host for host in control_planes(inventory, hosts) if host.cluster and host.cluster.get("readyz")), None)
 
@@ -87,12 +104,27 @@ def unwell(inventory: Inventory, hosts: Hosts) -> list[PlanError]:
             nodes[str(node["name"])] = nodes.get(str(node["name"]), True) and bool(node["ready"])
         etcd = cluster.get("etcd") or {}
         if etcd.get("error"):
-            errors.append(PlanError(host.name, None, f"etcd cannot be asked about its members: {etcd['error']}", "mend it, then run again; nothing was touched"))
+            errors.append(
+                PlanError(
+                    host.name,
+                    None,
+                    f"etcd cannot be asked about its members: {etcd['error']}",
+                    "mend it, then run again; nothing was touched",
+                )
+            )
         for member in etcd.get("members") or ():
-            members[str(member["name"] or member["id"])] = members.get(str(member["name"] or member["id"]), True) and bool(member["healthy"])
+            members[str(member["name"] or member["id"])] = members.get(str(member["name"] or member["id"]), True) and bool(
+                member["healthy"]
+            )
     by_node = {host.node: host.name for host in hosts.values()}
-    errors += [PlanError(by_node.get(name, name), None, f"its node {name} is not ready", "mend it, then run again; nothing was touched") for name in _false(nodes)]
-    errors += [PlanError(by_node.get(name, name), None, f"the etcd member {name} is not healthy", "mend it, then run again; nothing was touched") for name in _false(members)]
+    errors += [
+        PlanError(by_node.get(name, name), None, f"its node {name} is not ready", "mend it, then run again; nothing was touched")
+        for name in _false(nodes)
+    ]
+    errors += [
+        PlanError(by_node.get(name, name), None, f"the etcd member {name} is not healthy", "mend it, then run again; nothing was touched")
+        for name in _false(members)
+    ]
     return errors
 
 
@@ -101,15 +133,12 @@ def safe_order(names: Iterable[str], inventory: Inventory, hosts: Hosts) -> tupl
     wanted = set(names)
     known = [name for name in inventory.hosts if name in wanted]
     leaders = {
-        str(member["name"])
-        for host in control_planes(inventory, hosts)
-        for member in _members(host.cluster)
-        if member.get("leader")
+        str(member["name"]) for host in control_planes(inventory, hosts) for member in _members(host.cluster) if member.get("leader")
     }
     return tuple(sorted(known, key=lambda name: hosts[name].node in leaders))
 
 
-def _members(cluster: Optional[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+def _members(cluster: Mapping[str, Any] | None) -> list[Mapping[str, Any]]:
     etcd = (cluster or {}).get("etcd") or {}
     return list(etcd.get("members") or ())
 

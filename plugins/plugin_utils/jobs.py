@@ -8,11 +8,20 @@ import base64
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Optional
+from typing import Any
 
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils import diff
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.drafts import Edit, HostDraft
-from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.model import LEASE_SECONDS, NAMESPACE, SCHEMA, UNDO_AFTER_S, WAVES, Change, Job, sha256
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.model import (
+    LEASE_SECONDS,
+    NAMESPACE,
+    SCHEMA,
+    UNDO_AFTER_S,
+    WAVES,
+    Change,
+    Job,
+    sha256,
+)
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.observed import ABSENT, Host
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.sources import Source
 
@@ -42,7 +51,8 @@ class HostJobs:
     def predicted(self) -> dict[str, Any]:
         """The files that change as they will be, and the command lines of what restarts."""
         files = {
-            path: {key: entry.get(key) for key in ("type", "mode", "owner", "group", "sha256", "target")} for path, entry in sorted(self.state.items())
+            path: {key: entry.get(key) for key in ("type", "mode", "owner", "group", "sha256", "target")}
+            for path, entry in sorted(self.state.items())
         }
         argv: dict[str, list[str]] = {name: list(roll.argv) for name, roll in sorted(self.draft.pods.items())}
         if self.draft.kubelet_argv is not None:
@@ -50,7 +60,9 @@ class HostJobs:
         return {"files": files, "argv": argv, "sysctls": dict(sorted(self.draft.sysctls.items()))}
 
     def _steps(self, wave: str) -> list[dict[str, Any]]:
-        files = [change for edit in _joined(edit for edit in self.draft.edits if edit.wave == wave) if (change := self._file(edit)) is not None]
+        files = [
+            change for edit in _joined(edit for edit in self.draft.edits if edit.wave == wave) if (change := self._file(edit)) is not None
+        ]
         if wave == "files":
             return self._file_steps(files)
         if wave in ("kubelets", "control_plane_kubelets"):
@@ -66,7 +78,9 @@ class HostJobs:
             steps.append({"op": "files", "files": files})
         if self.draft.units:
             steps.append({"op": "units", "daemon_reload": True, "enable": list(self.draft.units), "start": list(self.draft.units)})
-            self._note("unit " + ", ".join(self.draft.units), self._unit_controls(), "It approves the kubelets' requests for serving certificates.")
+            self._note(
+                "unit " + ", ".join(self.draft.units), self._unit_controls(), "It approves the kubelets' requests for serving certificates."
+            )
         if self.draft.sysctls:
             steps.append({"op": "sysctls", "values": {name: str(value) for name, value in sorted(self.draft.sysctls.items())}})
             shown = ", ".join(f"{name}={value}" for name, value in sorted(self.draft.sysctls.items()))
@@ -91,7 +105,7 @@ class HostJobs:
             }
         return {"op": "static_pods", "changes": changes}
 
-    def _file(self, edit: Edit) -> Optional[dict[str, Any]]:
+    def _file(self, edit: Edit) -> dict[str, Any] | None:
         """The FileChange; None where the path is already as it should be."""
         before = self.state.get(edit.path) or self.host.file(edit.path)
         after = _after(before, edit)
@@ -112,8 +126,16 @@ class HostJobs:
 
     def _change(self, edit: Edit, before: Mapping[str, Any], after: Mapping[str, Any]) -> Change:
         return Change(
-            self.draft.host, edit.wave, edit.controls, edit.path, False, before.get("sha256"), after.get("sha256"),
-            _diff(edit, before, after), edit.restarts, edit.reason,
+            self.draft.host,
+            edit.wave,
+            edit.controls,
+            edit.path,
+            False,
+            before.get("sha256"),
+            after.get("sha256"),
+            _diff(edit, before, after),
+            edit.restarts,
+            edit.reason,
         )
 
 
@@ -142,12 +164,28 @@ def approve_step(nodes: Mapping[str, Any], expect: Sequence[str]) -> dict[str, A
 def configmap_step(found: Source) -> dict[str, Any]:
     """Replace a ConfigMap, if nobody has changed it meanwhile."""
     data = {**found.data, found.key: found.after}
-    return {"op": "configmap", "namespace": NAMESPACE, "name": found.name, "resource_version": found.resource_version, "data": dict(sorted(data.items()))}
+    return {
+        "op": "configmap",
+        "namespace": NAMESPACE,
+        "name": found.name,
+        "resource_version": found.resource_version,
+        "data": dict(sorted(data.items())),
+    }
 
 
-def configmap_change(found: Source, host: str, restarts: Optional[str], reason: str) -> Change:
+def configmap_change(found: Source, host: str, restarts: str | None, reason: str) -> Change:
     sides = sha256(found.before.encode()), sha256(found.after.encode())
-    return Change(host, "cluster", tuple(sorted(found.served)), found.object, True, *sides, diff.unified(found.before, found.after, found.object), restarts, reason)
+    return Change(
+        host,
+        "cluster",
+        tuple(sorted(found.served)),
+        found.object,
+        True,
+        *sides,
+        diff.unified(found.before, found.after, found.object),
+        restarts,
+        reason,
+    )
 
 
 def _joined(edits: Iterable[Edit]) -> list[Edit]:
@@ -165,12 +203,14 @@ def _joined(edits: Iterable[Edit]) -> list[Edit]:
             owner=main.owner or side.owner,
             group=main.group or side.group,
             controls=tuple(sorted({*main.controls, *side.controls})),
-            reason=main.reason if main.reason == side.reason else " ".join(dict.fromkeys(part for part in (main.reason, side.reason) if part)),
+            reason=main.reason
+            if main.reason == side.reason
+            else " ".join(dict.fromkeys(part for part in (main.reason, side.reason) if part)),
         )
     return sorted(by_path.values(), key=lambda edit: (_TYPES[edit.type], edit.path))
 
 
-def _lower(one: Optional[str], other: Optional[str]) -> Optional[str]:
+def _lower(one: str | None, other: str | None) -> str | None:
     """The bits that both allow."""
     if one is None or other is None:
         return one or other

@@ -29,7 +29,7 @@ class Obstacle:
 
     status: str
     reason: str
-    held_by: Optional[str] = None
+    held_by: str | None = None
 
 
 @dataclass(frozen=True)
@@ -63,18 +63,18 @@ class Verdict:
 class Target(ABC):
     """What controls are judged against."""
 
-    host: Optional[str]
+    host: str | None
 
     @abstractmethod
-    def resolve(self, control: Control, value: object) -> Optional[Value]:
+    def resolve(self, control: Control, value: object) -> Value | None:
         """The literal value that a control wants here: references looked up, documents named. None: there is none."""
 
     @abstractmethod
-    def inapplicable(self, control: Control) -> Optional[str]:
+    def inapplicable(self, control: Control) -> str | None:
         """Why the control means nothing here."""
 
     @abstractmethod
-    def current(self, key: str, like: Optional[Value]) -> Optional[Value]:
+    def current(self, key: str, like: Value | None) -> Value | None:
         """The value that counts now, read as the kind of `like`. Raises MergeError, ConfigError."""
 
     @abstractmethod
@@ -82,11 +82,11 @@ class Target(ABC):
         """Whether everything else that belongs to the control (mounts, files, layers, dropped flags) is as it should be."""
 
     @abstractmethod
-    def obstacle(self, item: Item, planned: Planned) -> Optional[Obstacle]:
+    def obstacle(self, item: Item, planned: Planned) -> Obstacle | None:
         """What speaks against applying the control, given what would be set: conflicts, conditions, requirements."""
 
     @abstractmethod
-    def required(self, name: str) -> Optional[Obstacle]:
+    def required(self, name: str) -> Obstacle | None:
         """What speaks against a control that needs another one, which does not belong to this target."""
 
     @abstractmethod
@@ -135,7 +135,9 @@ def _items(target: Target, selected: Iterable[Selected]) -> tuple[list[Item], li
         value = target.resolve(control, entry.value)
         if value is None and (control.value is not None or control.document):
             what = control.value.name if isinstance(control.value, Ref) else "the document"
-            outcomes.append(Outcome(control.id, control.path, target.host, "held", reason=f"{what} is not found on this host", held_by=what))
+            outcomes.append(
+                Outcome(control.id, control.path, target.host, "held", reason=f"{what} is not found on this host", held_by=what)
+            )
             continue
         rule = Rule(str(control.merge), value, control.refuse, control.unset_ok)
         items.append(Item(control, str(control.sets), rule))
@@ -151,7 +153,9 @@ def _as_list(item: Item) -> Item:
 def _on(item: Item, now: Planned) -> Rule:
     """The rule, given what is there: a document of ours that is out of date is replaced, whatever the policy."""
     value = now[item.key]
-    ours = item.control.document and item.rule.policy == "present" and value is not None and _own(value) and not equal(value, item.rule.wanted)
+    ours = (
+        item.control.document and item.rule.policy == "present" and value is not None and _own(value) and not equal(value, item.rule.wanted)
+    )
     return replace(item.rule, policy="exact") if ours else item.rule
 
 
@@ -159,7 +163,7 @@ def _own(value: Value) -> bool:
     return show(value).startswith("/etc/kubernetes/ninepaths/")
 
 
-def _merged(target: Target, items: Sequence[Item], now: Planned) -> dict[str, Optional[Value]]:
+def _merged(target: Target, items: Sequence[Item], now: Planned) -> dict[str, Value | None]:
     planned = dict(now)
     for item in sorted(items, key=lambda item: (RANK[item.rule.policy], item.id)):
         planned[item.key] = merge(_on(item, now), planned[item.key])
@@ -175,16 +179,16 @@ def _merged(target: Target, items: Sequence[Item], now: Planned) -> dict[str, Op
     return planned
 
 
-def _kinds(items: Iterable[Item]) -> dict[str, Optional[Value]]:
+def _kinds(items: Iterable[Item]) -> dict[str, Value | None]:
     """One wanted value of each key: it tells how to read what is there."""
-    kinds: dict[str, Optional[Value]] = {}
+    kinds: dict[str, Value | None] = {}
     for item in items:
         if kinds.get(item.key) is None:
             kinds[item.key] = item.rule.wanted
     return kinds
 
 
-def _obstacle(target: Target, item: Item, planned: Planned, now: Planned, here: Mapping[str, bool]) -> Optional[Obstacle]:
+def _obstacle(target: Target, item: Item, planned: Planned, now: Planned, here: Mapping[str, bool]) -> Obstacle | None:
     """`here`: the target's controls, and whether they are met or will be."""
     for name in item.control.requires:
         missing = None if here.get(name) else Obstacle("held", f"{name} is not applied here, and this control requires it", name)
@@ -197,12 +201,12 @@ def _obstacle(target: Target, item: Item, planned: Planned, now: Planned, here: 
     return target.obstacle(item, planned)
 
 
-def equal(one: Optional[Value], other: Optional[Value]) -> bool:
+def equal(one: Value | None, other: Value | None) -> bool:
     """Whether two values mean the same; None is equal to None only."""
     return one is other or (one is not None and other is not None and same(one, other))
 
 
-def _plain(value: Optional[Value]) -> object:
+def _plain(value: Value | None) -> object:
     return list(value) if isinstance(value, tuple) else value
 
 

@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Optional
 
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils import config_file, static_pod
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.argv import COLLECTING, SEPARATE, Argv
@@ -75,12 +74,12 @@ class Knowledge:
         known = self.flags.flag(component, minor, name)
         return known is not None and known.type in SEPARATE
 
-    def next_minor(self, component: str, minor: str) -> Optional[str]:
+    def next_minor(self, component: str, minor: str) -> str | None:
         """The minor after this one, if there is data for it."""
         later = [other for other in self.flags.minors(component) if order(other) > order(minor)]
         return later[0] if later else None
 
-    def _is_bool(self, component: str, minor: str, name: str) -> Optional[bool]:
+    def _is_bool(self, component: str, minor: str, name: str) -> bool | None:
         known = self.flags.flag(component, minor, name)
         return None if known is None else known.type == "bool"
 

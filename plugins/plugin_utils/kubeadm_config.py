@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Optional
+from typing import Any
 
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils import edit
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils._yaml import YamlError, load
@@ -75,7 +75,7 @@ def parse(text: str) -> ClusterConfiguration:
     return found
 
 
-def with_argument(config: ClusterConfiguration, component: str, flag: str, value: Optional[str]) -> ClusterConfiguration:
+def with_argument(config: ClusterConfiguration, component: str, flag: str, value: str | None) -> ClusterConfiguration:
     """The document with exactly one extra argument of the name; with none where value is None. Raises EditError, KubeadmError."""
     path = (*SECTIONS[component], "extraArgs")
     text = config.text

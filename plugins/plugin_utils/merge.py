@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Optional, Union
+from typing import Union
 
 Value = Union[str, int, bool, tuple[str, ...]]
 Scalar = Union[str, int, bool]
@@ -24,8 +24,14 @@ _TLS: Mapping[str, int] = {
     **{f"TLS{number / 10}": number for number in (10, 11, 12, 13)},
 }
 _UNITS: Mapping[str, Fraction] = {
-    "ns": Fraction(1, 10**9), "us": Fraction(1, 10**6), "µs": Fraction(1, 10**6), "μs": Fraction(1, 10**6), "ms": Fraction(1, 1000),
-    "s": Fraction(1), "m": Fraction(60), "h": Fraction(3600),
+    "ns": Fraction(1, 10**9),
+    "us": Fraction(1, 10**6),
+    "µs": Fraction(1, 10**6),
+    "μs": Fraction(1, 10**6),
+    "ms": Fraction(1, 1000),
+    "s": Fraction(1),
+    "m": Fraction(60),
+    "h": Fraction(3600),
 }
 _DURATION = re.compile(r"([-+]?)((?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:ns|us|µs|μs|ms|s|m|h))+")
 _DURATION_PART = re.compile(r"([0-9]+(?:\.[0-9]*)?|\.[0-9]+)(ns|us|µs|μs|ms|s|m|h)")
@@ -46,26 +52,26 @@ class Rule:
     """
 
     policy: str
-    wanted: Optional[Value]
+    wanted: Value | None
     refuse: tuple[Scalar, ...] = ()
     unset_ok: bool = False
 
 
-def satisfied(rule: Rule, current: Optional[Value]) -> bool:
+def satisfied(rule: Rule, current: Value | None) -> bool:
     """Whether the value (None: not set) already serves the rule. Raises MergeError."""
     if current is None and (rule.unset_ok or rule.policy == "absent"):
         return True
     return _CHECKS[rule.policy](rule, _counted(rule, current))
 
 
-def merge(rule: Rule, current: Optional[Value]) -> Optional[Value]:
+def merge(rule: Rule, current: Value | None) -> Value | None:
     """The value with the rule applied; None: it must not be set. Raises MergeError."""
     if satisfied(rule, current):
         return current
     return _MERGES[rule.policy](rule, _counted(rule, current))
 
 
-def like(wanted: Optional[Value], raw: str) -> Value:
+def like(wanted: Value | None, raw: str) -> Value:
     """A raw command-line value, read as the kind of value that is wanted. Raises MergeError."""
     if isinstance(wanted, tuple):
         return tuple(part.strip() for part in raw.split(",") if part.strip())
@@ -109,7 +115,7 @@ def same(one: Value, other: Value) -> bool:
     return one == other
 
 
-def _counted(rule: Rule, current: Optional[Value]) -> Optional[Value]:
+def _counted(rule: Rule, current: Value | None) -> Value | None:
     """The value, or None where it counts as not set."""
     if current is None or current in ("", ()) or any(same(current, refused) for refused in rule.refuse):
         return None
@@ -129,73 +135,85 @@ def _order(value: Value, wanted: Value) -> Fraction:
     return seconds(str(value))
 
 
-def _items(value: Optional[Value]) -> tuple[str, ...]:
+def _items(value: Value | None) -> tuple[str, ...]:
     if value is None:
         return ()
     return value if isinstance(value, tuple) else (str(value),)
 
 
-def _is_exact(rule: Rule, current: Optional[Value]) -> bool:
+def _is_exact(rule: Rule, current: Value | None) -> bool:
     return current is not None and rule.wanted is not None and same(current, rule.wanted)
 
 
-def _is_present(rule: Rule, current: Optional[Value]) -> bool:
+def _is_present(rule: Rule, current: Value | None) -> bool:
     return current is not None
 
 
-def _is_at_least(rule: Rule, current: Optional[Value]) -> bool:
+def _is_at_least(rule: Rule, current: Value | None) -> bool:
     return current is not None and rule.wanted is not None and _order(current, rule.wanted) >= _order(rule.wanted, rule.wanted)
 
 
-def _is_at_most(rule: Rule, current: Optional[Value]) -> bool:
+def _is_at_most(rule: Rule, current: Value | None) -> bool:
     return current is not None and rule.wanted is not None and _order(current, rule.wanted) <= _order(rule.wanted, rule.wanted)
 
 
-def _is_subset(rule: Rule, current: Optional[Value]) -> bool:
+def _is_subset(rule: Rule, current: Value | None) -> bool:
     return current is not None and set(_items(current)) <= set(_items(rule.wanted))
 
 
-def _is_superset(rule: Rule, current: Optional[Value]) -> bool:
+def _is_superset(rule: Rule, current: Value | None) -> bool:
     return set(_items(current)) >= set(_items(rule.wanted))
 
 
-def _is_absent(rule: Rule, current: Optional[Value]) -> bool:
+def _is_absent(rule: Rule, current: Value | None) -> bool:
     if rule.wanted is None:
         return current is None
     return not set(_items(current)) & set(_items(rule.wanted))
 
 
-def _wanted(rule: Rule, current: Optional[Value]) -> Optional[Value]:
+def _wanted(rule: Rule, current: Value | None) -> Value | None:
     return rule.wanted
 
 
-def _only_wanted(rule: Rule, current: Optional[Value]) -> Optional[Value]:
+def _only_wanted(rule: Rule, current: Value | None) -> Value | None:
     kept = tuple(item for item in _items(current) if item in _items(rule.wanted))
     return kept or rule.wanted
 
 
-def _with_missing(rule: Rule, current: Optional[Value]) -> Optional[Value]:
+def _with_missing(rule: Rule, current: Value | None) -> Value | None:
     kept = _items(current)
     return kept + tuple(item for item in _items(rule.wanted) if item not in kept)
 
 
-def _without(rule: Rule, current: Optional[Value]) -> Optional[Value]:
+def _without(rule: Rule, current: Value | None) -> Value | None:
     if rule.wanted is None or not isinstance(current, tuple):
         return None
     return tuple(item for item in current if item not in _items(rule.wanted)) or None
 
 
-_CHECKS: Mapping[str, Callable[[Rule, Optional[Value]], bool]] = {
-    "exact": _is_exact, "present": _is_present, "at_least": _is_at_least, "at_most": _is_at_most,
-    "subset": _is_subset, "superset": _is_superset, "append": _is_superset, "absent": _is_absent,
+_CHECKS: Mapping[str, Callable[[Rule, Value | None], bool]] = {
+    "exact": _is_exact,
+    "present": _is_present,
+    "at_least": _is_at_least,
+    "at_most": _is_at_most,
+    "subset": _is_subset,
+    "superset": _is_superset,
+    "append": _is_superset,
+    "absent": _is_absent,
 }
-_MERGES: Mapping[str, Callable[[Rule, Optional[Value]], Optional[Value]]] = {
-    "exact": _wanted, "present": _wanted, "at_least": _wanted, "at_most": _wanted,
-    "subset": _only_wanted, "superset": _with_missing, "append": _with_missing, "absent": _without,
+_MERGES: Mapping[str, Callable[[Rule, Value | None], Value | None]] = {
+    "exact": _wanted,
+    "present": _wanted,
+    "at_least": _wanted,
+    "at_most": _wanted,
+    "subset": _only_wanted,
+    "superset": _with_missing,
+    "append": _with_missing,
+    "absent": _without,
 }
 
 
-def show(value: Optional[Value]) -> str:
+def show(value: Value | None) -> str:
     """The value as a command line holds it; "" where it is not set."""
     if value is None:
         return ""

@@ -8,7 +8,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, Optional
+from typing import Any
 
 SCHEMA = 1
 # The order in which a run goes through a cluster.
@@ -25,7 +25,7 @@ Job = dict[str, Any]
 class PlanError(Exception):
     """Nothing may be touched. host, file: None where the cause is not about one."""
 
-    def __init__(self, host: Optional[str], file: Optional[str], cause: str, advice: str) -> None:
+    def __init__(self, host: str | None, file: str | None, cause: str, advice: str) -> None:
         where = ": ".join(part for part in (host, file) if part)
         super().__init__(f"{where}: {cause}; {advice}" if where else f"{cause}; {advice}")
         self.host = host
@@ -34,7 +34,7 @@ class PlanError(Exception):
         self.advice = advice
 
 
-class PlanErrors(Exception):
+class PlanErrors(Exception):  # noqa: N818 (several PlanError)
     """Everything that is in the way, so that an operator sees all of it at once."""
 
     def __init__(self, errors: Sequence[PlanError]) -> None:
@@ -63,12 +63,12 @@ class Outcome:
 
     id: str
     path: int
-    host: Optional[str]
+    host: str | None
     status: str
     before: object = None
     after: object = None
     reason: str = ""
-    held_by: Optional[str] = None
+    held_by: str | None = None
 
 
 @dataclass(frozen=True)
@@ -80,10 +80,10 @@ class Change:
     controls: tuple[str, ...]
     target: str
     is_object: bool
-    before_sha256: Optional[str]
-    after_sha256: Optional[str]
+    before_sha256: str | None
+    after_sha256: str | None
     diff: str
-    restarts: Optional[str]
+    restarts: str | None
     reason: str
 
     def as_dict(self) -> dict[str, Any]:
@@ -115,7 +115,7 @@ class Plan:
     @property
     def held(self) -> list[dict[str, Any]]:
         """What is held, by control and reason; host None stands for the cluster."""
-        found: dict[tuple[str, str], list[Optional[str]]] = {}
+        found: dict[tuple[str, str], list[str | None]] = {}
         for outcome in self.controls:
             if outcome.status == "held":
                 found.setdefault((outcome.id, outcome.reason), []).append(outcome.host)

@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Optional
+from typing import Any
 
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils import config_file, static_pod
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.argv import Argv
@@ -28,7 +28,9 @@ STAT = (
     f"{OWN_DIRECTORY}/*",
     "/etc/kubernetes/pki/*.key",
     f"{KUBELET_PKI}/*",
-    "/var/lib/etcd",
+    "/usr/local/lib/ninepaths",
+    "/usr/local/lib/ninepaths/*",
+    "/etc/systemd/system/ninepaths-*",
 )
 ABSENT: Mapping[str, Any] = {"type": "absent"}
 
@@ -39,10 +41,10 @@ class Kubelet:
 
     argv: Argv
     minor: str
-    path: Optional[str]
-    base: Optional[ConfigFile]
+    path: str | None
+    base: ConfigFile | None
     dropins: tuple[tuple[str, ConfigFile], ...]
-    flags_env: Optional[str]
+    flags_env: str | None
 
     @property
     def layers(self) -> tuple[ConfigFile, ...]:
@@ -82,7 +84,7 @@ class Host:
         return str(self.seen["host"].get("node") or self.seen["host"].get("hostname") or self.name)
 
     @property
-    def cluster(self) -> Optional[Mapping[str, Any]]:
+    def cluster(self) -> Mapping[str, Any] | None:
         return self.seen.get("cluster")
 
     @property
@@ -97,14 +99,14 @@ class Host:
     def exists(self, path: str) -> bool:
         return self.file(path)["type"] != "absent" or bool(self.seen.get("certificates", {}).get(path))
 
-    def certificate(self, path: Optional[str]) -> Optional[Mapping[str, Any]]:
+    def certificate(self, path: str | None) -> Mapping[str, Any] | None:
         """The first certificate of a file."""
         found = self.seen.get("certificates", {}).get(path or "") or [None]
-        certificate: Optional[Mapping[str, Any]] = found[0]
+        certificate: Mapping[str, Any] | None = found[0]
         return certificate
 
     @cached_property
-    def kubelet(self) -> Optional[Kubelet]:
+    def kubelet(self) -> Kubelet | None:
         """Raises PlanError."""
         seen = self.seen.get("kubelet")
         if not seen:
@@ -141,7 +143,10 @@ class Host:
             raise PlanError(self.name, path, str(error), "mend the configuration, then run again") from error
         if unknown:
             raise PlanError(
-                self.name, path, f"the kubelet {minor} does not know {', '.join(unknown)} and ignores it silently", "correct the name or take it out, then run again"
+                self.name,
+                path,
+                f"the kubelet {minor} does not know {', '.join(unknown)} and ignores it silently",
+                "correct the name or take it out, then run again",
             )
         return config
 
@@ -160,14 +165,16 @@ class Host:
         except FlagDataError as error:
             raise PlanError(self.name, None, str(error), "nothing was touched") from error
 
-    def _minor(self, versions: Sequence[Optional[str]], cause: str, file: Optional[str]) -> str:
+    def _minor(self, versions: Sequence[str | None], cause: str, file: str | None) -> str:
         for version in versions:
             try:
                 return minor_of((version or "").partition("-")[0])
             except ValueError:
                 continue
         seen = ", ".join(version for version in versions if version)
-        raise PlanError(self.name, file, f"{cause} ({seen or 'nothing was reported'})", "start it, or give its image a version as tag, then run again")
+        raise PlanError(
+            self.name, file, f"{cause} ({seen or 'nothing was reported'})", "start it, or give its image a version as tag, then run again"
+        )
 
 
 def hosts_of(observations: Mapping[str, Observation], knowledge: Knowledge) -> dict[str, Host]:
@@ -180,7 +187,8 @@ def collected(hosts: Iterable[Host]) -> list[PlanError]:
     errors: list[PlanError] = []
     for host in hosts:
         errors += [
-            PlanError(host.name, problem.get("file"), str(problem["cause"]), str(problem["advice"])) for problem in host.seen.get("problems") or ()
+            PlanError(host.name, problem.get("file"), str(problem["cause"]), str(problem["advice"]))
+            for problem in host.seen.get("problems") or ()
         ]
         for part in ("kubelet", "components"):
             try:

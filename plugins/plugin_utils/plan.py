@@ -5,17 +5,36 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Optional
+from typing import Any
 
-from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils import deviations, evaluate, inventory, jobs, proxy, serving, sources
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils import (
+    approver,
+    deviations,
+    evaluate,
+    inventory,
+    jobs,
+    proxy,
+    serving,
+    sources,
+)
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.controls import Control
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.drafts import HostDraft
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.flags import Flags
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.jobs import HostJobs
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.judge import Verdict
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.knowledge import Knowledge
-from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.model import WAVES, Change, Inventory, Job, Observation, Outcome, Plan, PlanError, PlanErrors
-from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.observed import APISERVER, Host, collected, hosts_of
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.model import (
+    WAVES,
+    Change,
+    Inventory,
+    Job,
+    Observation,
+    Outcome,
+    Plan,
+    PlanError,
+    PlanErrors,
+)
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.observed import APISERVER, collected, hosts_of
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.selection import Selected, select
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.settings import Settings
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.sources import Source
@@ -34,12 +53,12 @@ def plan(
     now: float,
     *,
     flags: Flags,
-    assets: Optional[Mapping[str, bytes]] = None,
+    assets: Mapping[str, bytes] | None = None,
 ) -> Plan:
     """Plan a run.
 
-    now: unix seconds; it decides about waivers only. flags: the generated data. assets: the approver's program and units, path on
-    the target -> content; without them ours is not installed. Raises PlanErrors when nothing may be touched, SettingsError.
+    now: unix seconds; it decides about waivers only. flags: the generated data. assets: programs for the target by
+    their path there; without approver.PROGRAM our approver is not installed. Raises PlanErrors when nothing may be touched, SettingsError.
     """
     return _Planner(observations, controls, settings, inventory, now, flags, assets or {}).plan()
 
@@ -105,9 +124,10 @@ class _Planner:
             return
         names = serving.allowed_names(self.hosts, self.settings)
         planes = inventory.control_planes(self.inventory, self.hosts)
-        if self.assets and not serving.others(planes) and self.conditions["cluster-ca-key"] is None:
+        program = self.assets.get(approver.PROGRAM)
+        if program is not None and not serving.others(planes) and self.conditions["cluster-ca-key"] is None:
             for host in planes:
-                serving.install_approver(host, self.drafts[host.name], self.assets, names)
+                serving.install_approver(host, self.drafts[host.name], program, names)
         waiting = set(serving.waiting_requests(self.inventory, self.hosts)) & set(names)
         expect = [node for node in self.serving.coming if node in names]
         if expect or waiting:
@@ -120,7 +140,9 @@ class _Planner:
         host, draft = self.hosts[name], self.drafts[name]
         for component in host.components.values():
             around = Around(self.conditions, draft.statuses())
-            verdict = evaluate.component(host, component, draft, [entry for entry in self._of(component.name) if not entry.control.files], around)
+            verdict = evaluate.component(
+                host, component, draft, [entry for entry in self._of(component.name) if not entry.control.files], around
+            )
             self.component_verdicts.setdefault(component.name, {})[name] = verdict
 
     def _cluster(self) -> None:
@@ -147,7 +169,7 @@ class _Planner:
         for one in found_sources:
             self._source(one, host)
 
-    def _source(self, found: Optional[Source], host: str) -> None:
+    def _source(self, found: Source | None, host: str) -> None:
         if found is None:
             return
         self.warnings += found.warnings
@@ -186,7 +208,9 @@ class _Planner:
             for wave, steps in self.cluster_steps.items():
                 steps.sort(key=lambda step: str(step.get("name", "")))
                 all_jobs.setdefault(self.elected.name, {})[wave] = jobs.job(self.elected.name, self.elected.node, wave, steps)
-        waves = {wave: inventory.safe_order((name for name in all_jobs if wave in all_jobs[name]), self.inventory, self.hosts) for wave in WAVES}
+        waves = {
+            wave: inventory.safe_order((name for name in all_jobs if wave in all_jobs[name]), self.inventory, self.hosts) for wave in WAVES
+        }
         changes = [change for found in made.values() for change in found.changes] + self.changes
         changes.sort(key=lambda change: (WAVES.index(change.wave), change.host, change.target))
         if any(waves.values()):

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Optional
+from typing import Any
 
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils import config_file
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.config_file import ConfigError, ConfigFile
@@ -31,17 +31,17 @@ class ProxyTarget(Target):
         self.knowledge = knowledge
         self.minor = minor
 
-    def resolve(self, control: Control, value: object) -> Optional[Value]:
+    def resolve(self, control: Control, value: object) -> Value | None:
         return value if isinstance(value, (str, int, bool, tuple)) else None
 
-    def inapplicable(self, control: Control) -> Optional[str]:
+    def inapplicable(self, control: Control) -> str | None:
         if control.field is None:
             return "kube-proxy is configured by a file, flags are ignored"
         if not self.knowledge.knows_field(NAME, self.minor, control.field):
             return f"kube-proxy {self.minor} does not know {control.field}"
         return None
 
-    def current(self, key: str, like: Optional[Value]) -> Optional[Value]:
+    def current(self, key: str, like: Value | None) -> Value | None:
         # Empty text stands for the default.
         value = config_file.typed(key, self.config.get(key), like)
         return None if value == "" else value
@@ -52,26 +52,35 @@ class ProxyTarget(Target):
     def settled(self, item: Item) -> bool:
         return True
 
-    def obstacle(self, item: Item, planned: Planned) -> Optional[Obstacle]:
+    def obstacle(self, item: Item, planned: Planned) -> Obstacle | None:
         for name in item.control.conflicts:
             if self.config.get(name) not in (None, ""):
                 return Obstacle("held", f"{name} is set, and both together do not work", name)
-        return Obstacle("held", f"the condition {item.control.needs[0]} cannot be judged", item.control.needs[0]) if item.control.needs else None
+        return (
+            Obstacle("held", f"the condition {item.control.needs[0]} cannot be judged", item.control.needs[0])
+            if item.control.needs
+            else None
+        )
 
-    def required(self, name: str) -> Optional[Obstacle]:
+    def required(self, name: str) -> Obstacle | None:
         return Obstacle("held", f"{name} is not a setting of kube-proxy, and this control requires it", name)
 
     def fits(self, item: Item, planned: Planned) -> bool:
         return True
 
 
-def evaluate(cluster: Optional[Mapping[str, Any]], selected: Sequence[Selected], knowledge: Knowledge, minor: str, host: str) -> tuple[list[Outcome], Optional[Source]]:
+def evaluate(
+    cluster: Mapping[str, Any] | None, selected: Sequence[Selected], knowledge: Knowledge, minor: str, host: str
+) -> tuple[list[Outcome], Source | None]:
     """What becomes of kube-proxy's controls, and of its ConfigMap. Raises PlanError."""
     found = source(cluster, NAME, KEY) if cluster else None
     if found is None:
         reason = "the cluster has no ConfigMap kube-system/kube-proxy" if cluster else "no apiserver answered"
         status = "not-applicable" if cluster else "held"
-        return [Outcome(entry.control.id, entry.control.path, None, status, reason=reason, held_by=None if cluster else "apiserver") for entry in selected], None
+        return [
+            Outcome(entry.control.id, entry.control.path, None, status, reason=reason, held_by=None if cluster else "apiserver")
+            for entry in selected
+        ], None
     try:
         config = knowledge.config(found.before, KIND)
         verdict = judge(ProxyTarget(config, knowledge, minor), selected)

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Mapping
-from typing import Optional
 
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.observed import APISERVER, KUBELET_PKI, Host
 
@@ -36,7 +35,7 @@ _BELOW_PKI: Mapping[str, str] = {
 _ELSEWHERE: Mapping[str, str] = {"kubelet.serving_cert": f"{KUBELET_PKI}/kubelet.crt", "kubelet.serving_key": f"{KUBELET_PKI}/kubelet.key"}
 
 
-def resolve(name: str, host: Host) -> Optional[str]:
+def resolve(name: str, host: Host) -> str | None:
     """The file that a reference stands for; None where the host has no such file."""
     for component, flag in _NAMED_BY.get(name, ()):
         found = host.components[component].argv.value(flag) if component in host.components else None

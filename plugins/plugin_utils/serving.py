@@ -5,22 +5,19 @@
 from __future__ import annotations
 
 import ipaddress
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Optional
 
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils import approver
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.config_file import effective
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.drafts import ROOT, Edit, HostDraft
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.evaluate import BOOTSTRAP_FIELD, own_directory
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.inventory import control_planes, node_names
-from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.model import Inventory
-from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.observed import OWN_DIRECTORY, Host
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.model import Inventory, sha256
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.observed import Host
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.settings import Settings
 
 BOOTSTRAP = "kubelet-serving-bootstrap"
-APPROVER_TIMER = "ninepaths-approver.timer"
-APPROVER_CONFIG = f"{OWN_DIRECTORY}/approver.json"
 _KCM = "kube-controller-manager"
 _SIGNING_KEYS = ("cluster-signing-kubelet-serving-key-file", "cluster-signing-key-file")
 
@@ -54,11 +51,13 @@ def allowed_names(hosts: Hosts, settings: Settings) -> dict[str, dict[str, list[
     return found
 
 
-def conditions(inventory: Inventory, hosts: Hosts, assets: Mapping[str, bytes]) -> dict[str, Optional[str]]:
+def conditions(inventory: Inventory, hosts: Hosts, assets: Mapping[str, bytes]) -> dict[str, str | None]:
     """The conditions of the whole cluster that do not depend on what is planned. Values: why one does not hold, None where it does."""
     planes = control_planes(inventory, hosts)
     missing = [name for name in inventory.control_plane if name not in hosts]
-    unseen = f"{', '.join(missing)} could not be observed: {inventory.unreachable.get(missing[0], 'no reason is known')}" if missing else None
+    unseen = (
+        f"{', '.join(missing)} could not be observed: {inventory.unreachable.get(missing[0], 'no reason is known')}" if missing else None
+    )
     return {
         "cluster-ca-key": unseen or _ca_key(planes),
         "serving-csr-approver": _approver(planes, assets, unseen),
@@ -66,7 +65,7 @@ def conditions(inventory: Inventory, hosts: Hosts, assets: Mapping[str, bytes]) 
     }
 
 
-def _ca_key(planes: Iterable[Host]) -> Optional[str]:
+def _ca_key(planes: Iterable[Host]) -> str | None:
     for host in planes:
         manager = host.components.get(_KCM)
         key = next((value for flag in _SIGNING_KEYS if manager and (value := manager.argv.value(flag))), None)
@@ -77,24 +76,25 @@ def _ca_key(planes: Iterable[Host]) -> Optional[str]:
     return None
 
 
-def _approver(planes: list[Host], assets: Mapping[str, bytes], unseen: Optional[str]) -> Optional[str]:
+def _approver(planes: list[Host], assets: Mapping[str, bytes], unseen: str | None) -> str | None:
     if others(planes):
         return None
-    if not assets:
+    if approver.PROGRAM not in assets:
         return "nothing approves the kubelets' certificate requests, and ours is not part of this run"
     return unseen
 
 
 def others(planes: Iterable[Host]) -> tuple[str, ...]:
     """Approvers of somebody else that run in the cluster."""
-    return tuple(sorted({name for host in planes for name in (host.cluster or {}).get("approvers") or () if name != APPROVER_TIMER}))
+    return tuple(sorted({name for host in planes for name in (host.cluster or {}).get("approvers") or () if name != approver.TIMER}))
 
 
-def _stale_tokens(planes: Iterable[Host], unseen: Optional[str]) -> Optional[str]:
+def _stale_tokens(planes: Iterable[Host], unseen: str | None) -> str | None:
     counts = [(host.cluster or {}).get("stale_tokens") for host in planes]
     used = [count for count in counts if count]
     if used:
-        return f"pods have used tokens past their hour {sum(used)} times since the apiserver started; restart them, or update their client libraries, first"
+        times = f"pods have used tokens past their hour {sum(used)} times since the apiserver started"
+        return f"{times}; restart them, or update their client libraries, first"
     if unseen or not counts or None in counts:
         return unseen or "the apiserver's count of stale tokens could not be read"
     return None
@@ -111,7 +111,7 @@ def state(inventory: Inventory, hosts: Hosts, drafts: Mapping[str, HostDraft]) -
     return Serving(tuple(unverified), tuple(node for node in unverified if node not in blocked), blocked)
 
 
-def condition(serving: Serving, inventory: Inventory, hosts: Hosts) -> Optional[str]:
+def condition(serving: Serving, inventory: Inventory, hosts: Hosts) -> str | None:
     """Why not every kubelet serves, or will serve, a certificate that every control plane can verify."""
     missing = [name for name in inventory.control_plane if name not in hosts]
     if missing:
@@ -130,7 +130,7 @@ def _verified(host: Host, node: str) -> bool:
     return bool(seen) and all(entry["verified"] for entry in seen)
 
 
-def _refusal(planes: Iterable[Host], node: str) -> Optional[str]:
+def _refusal(planes: Iterable[Host], node: str) -> str | None:
     """Why the approver refuses the newest request of a node."""
     requests = [request for host in planes for request in (host.cluster or {}).get("serving_csrs") or () if request["node"] == node]
     newest = max(requests, key=lambda request: (request["created"], request["name"]), default=None)
@@ -139,7 +139,7 @@ def _refusal(planes: Iterable[Host], node: str) -> Optional[str]:
     return f"its request {newest['name']} is refused: {newest['verdict']}"
 
 
-def _blocked(node: str, host: Optional[Host], drafts: Mapping[str, HostDraft], refusal: Optional[str], inventory: Inventory) -> Optional[str]:
+def _blocked(node: str, host: Host | None, drafts: Mapping[str, HostDraft], refusal: str | None, inventory: Inventory) -> str | None:
     if host is None:
         unreachable = {name: reason for name, reason in inventory.unreachable.items() if name == node}
         return f"not observed ({unreachable[node]})" if unreachable else "not in the inventory, or not observed"
@@ -171,17 +171,18 @@ def waiting_requests(inventory: Inventory, hosts: Hosts) -> tuple[str, ...]:
     return tuple(sorted(found))
 
 
-def install_approver(host: Host, draft: HostDraft, assets: Mapping[str, bytes], nodes: Mapping[str, Any]) -> None:
+def install_approver(host: Host, draft: HostDraft, program: bytes, nodes: Mapping[str, Mapping[str, list[str]]]) -> None:
     """Our approver on a control plane: its program and units, and which names each node may have."""
-    config = json.dumps({"schema": 1, "nodes": nodes}, indent=2, sort_keys=True).encode() + b"\n"
     reason = "It approves the kubelets' requests for serving certificates, now and when they are renewed."
     draft.edits.append(own_directory((BOOTSTRAP,)))
-    for path, content in sorted({**assets, APPROVER_CONFIG: config}.items()):
-        mode = "0644" if path.endswith((".service", ".timer")) else "0600"
-        draft.edits.append(Edit("files", path, "file", content, None, mode, ROOT, ROOT, (BOOTSTRAP,), None, reason))
-    timers = tuple(sorted(path.rpartition("/")[2] for path in assets if path.endswith(".timer")))
-    if not set(timers) <= set((host.cluster or {}).get("approvers") or ()):
-        draft.units = timers
+    found = approver.assets(program, nodes)
+    for directory in sorted({asset.path.rpartition("/")[0] for asset in found if asset.path.startswith("/usr/local/")}):
+        draft.edits.append(Edit("files", directory, "dir", None, None, "0700", ROOT, ROOT, (BOOTSTRAP,), None, reason))
+    for asset in found:
+        draft.edits.append(Edit("files", asset.path, "file", asset.content, None, asset.mode, ROOT, ROOT, (BOOTSTRAP,), None, reason))
+    running = approver.TIMER in ((host.cluster or {}).get("approvers") or ())
+    if not running or any(host.file(asset.path).get("sha256") != sha256(asset.content) for asset in found):
+        draft.units = (approver.TIMER,)
 
 
 def _is_ip(text: str) -> bool:

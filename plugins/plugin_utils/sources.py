@@ -10,14 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Optional
+from typing import Any
 
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils import config_file, kubeadm_config
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.config_file import ConfigError
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.edit import EditError
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.judge import Item, Verdict, equal
-from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.kubeadm_config import ClusterConfiguration, KubeadmError
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.knowledge import Knowledge
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.kubeadm_config import ClusterConfiguration, KubeadmError
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.merge import Value, like, merge, satisfied, show
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.model import NAMESPACE, Outcome, PlanError
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.observed import OWN_DIRECTORY
@@ -53,7 +53,7 @@ class Source:
         return f"ConfigMap {NAMESPACE}/{self.name}"
 
 
-def source(cluster: Mapping[str, Any], name: str, key: str) -> Optional[Source]:
+def source(cluster: Mapping[str, Any], name: str, key: str) -> Source | None:
     """A ConfigMap of the cluster, unchanged so far; None where there is none."""
     found = (cluster.get("configmaps") or {}).get(name)
     if not found or key not in (found.get("data") or {}):
@@ -61,7 +61,7 @@ def source(cluster: Mapping[str, Any], name: str, key: str) -> Optional[Source]:
     return Source(name, key, str(found["resource_version"]), found["data"], found["data"][key])
 
 
-def cluster_name(cluster: Mapping[str, Any]) -> Optional[str]:
+def cluster_name(cluster: Mapping[str, Any]) -> str | None:
     """What kubeadm-config calls the cluster; None where it does not say."""
     found = source(cluster, KUBEADM, _KEYS[KUBEADM])
     try:
@@ -71,7 +71,9 @@ def cluster_name(cluster: Mapping[str, Any]) -> Optional[str]:
     return str(name) if name else None
 
 
-def kubeadm(cluster: Mapping[str, Any], verdicts: Mapping[str, Sequence[Verdict]], minors: Mapping[str, str], knowledge: Knowledge, host: str) -> Optional[Source]:
+def kubeadm(
+    cluster: Mapping[str, Any], verdicts: Mapping[str, Sequence[Verdict]], minors: Mapping[str, str], knowledge: Knowledge, host: str
+) -> Source | None:
     """kubeadm-config for components' verdicts, one per control plane. `minors`: of each component, and "kubernetes". Raises PlanError."""
     found = source(cluster, KUBEADM, _KEYS[KUBEADM])
     if found is None:
@@ -129,7 +131,7 @@ class _Arguments:
             self._served(item, there, final)
         return self._mounted(changed, own, (show(final),))
 
-    def _documents_differ(self, own: Sequence[Item], there: Optional[Value]) -> bool:
+    def _documents_differ(self, own: Sequence[Item], there: Value | None) -> bool:
         """A document of ours that is out of date is renewed, also where any document would do."""
         return any(item.control.document and not equal(there, item.rule.wanted) and show(there).startswith(OWN_DIRECTORY) for item in own)
 
@@ -141,7 +143,7 @@ class _Arguments:
                 self.source.served.add(item.id)
         return changed
 
-    def _cannot(self, key: str, finals: Sequence[Optional[Value]], own: Sequence[Item]) -> Optional[str]:
+    def _cannot(self, key: str, finals: Sequence[Value | None], own: Sequence[Item]) -> str | None:
         """Why kubeadm-config cannot or must not say what the hosts have."""
         final = finals[0]
         if any(not equal(final, other) for other in finals[1:]):
@@ -154,11 +156,11 @@ class _Arguments:
             return f"is {show(final)} on the hosts, with volumes of your own; put both into kubeadm-config"
         return None
 
-    def _served(self, item: Item, before: Optional[Value], after: Optional[Value]) -> None:
+    def _served(self, item: Item, before: Value | None, after: Value | None) -> None:
         _record(self.source, item, before, after, "kubeadm-config does not say it yet, so the next upgrade would take it away.")
 
 
-def kubelet(cluster: Mapping[str, Any], verdicts: Sequence[Verdict], knowledge: Knowledge, minor: str, host: str) -> Optional[Source]:
+def kubelet(cluster: Mapping[str, Any], verdicts: Sequence[Verdict], knowledge: Knowledge, minor: str, host: str) -> Source | None:
     """kubelet-config for the verdicts of all kubelets. Raises PlanError."""
     found = source(cluster, KUBELET, _KEYS[KUBELET])
     if found is None or not verdicts:
@@ -171,12 +173,14 @@ def kubelet(cluster: Mapping[str, Any], verdicts: Sequence[Verdict], knowledge: 
     except (ConfigError, EditError) as error:
         raise PlanError(host, found.object, str(error), "correct it with kubectl edit, then run again") from error
     if unknown:
-        found.warnings.append(f"{found.object}: the kubelet {minor} does not know {', '.join(unknown)}; kubeadm writes it to every node that joins")
+        found.warnings.append(
+            f"{found.object}: the kubelet {minor} does not know {', '.join(unknown)}; kubeadm writes it to every node that joins"
+        )
     return found
 
 
-def _fields(found: Source, config: config_file.ConfigFile, verdicts: Sequence[Verdict]) -> dict[str, Optional[Value]]:
-    fields: dict[str, Optional[Value]] = {}
+def _fields(found: Source, config: config_file.ConfigFile, verdicts: Sequence[Verdict]) -> dict[str, Value | None]:
+    fields: dict[str, Value | None] = {}
     for item in _common(verdicts):
         if item.control.field is None:
             continue
@@ -186,7 +190,13 @@ def _fields(found: Source, config: config_file.ConfigFile, verdicts: Sequence[Ve
         finals = [verdict.planned[item.key] for verdict in verdicts]
         uniform = all(equal(finals[0], other) for other in finals[1:]) and finals[0] is not None
         fields[item.key] = finals[0] if uniform else merge(item.rule, there)
-        _record(found, item, there, fields[item.key], "kubelet-config does not say it yet, so nodes that join or are upgraded would not have it.")
+        _record(
+            found,
+            item,
+            there,
+            fields[item.key],
+            "kubelet-config does not say it yet, so nodes that join or are upgraded would not have it.",
+        )
     return fields
 
 
@@ -200,7 +210,7 @@ def _common(verdicts: Sequence[Verdict]) -> list[Item]:
     return [first[name] for name in sorted(everywhere)]
 
 
-def _record(found: Source, item: Item, before: Optional[Value], after: Optional[Value], reason: str) -> None:
+def _record(found: Source, item: Item, before: Value | None, after: Value | None, reason: str) -> None:
     found.served.add(item.id)
     plain: Iterable[object] = [list(value) if isinstance(value, tuple) else value for value in (before, after)]
     old, new = plain

@@ -7,7 +7,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Optional
+from typing import Any
 
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils import edit
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils._yaml import YamlError, load
@@ -23,7 +23,7 @@ class ManifestError(ValueError):
     """The manifest is not one that can be judged or edited; the text says why."""
 
 
-class MountConflict(ValueError):
+class MountConflictError(ValueError):
     """The container already has something else where a mount has to be."""
 
 
@@ -42,7 +42,7 @@ class StaticPod:
         return container
 
     @property
-    def image_tag(self) -> Optional[str]:
+    def image_tag(self) -> str | None:
         """The tag of the image, without what kubeadm adds for its own rebuilds; None where there is none."""
         name = str(self.container.get("image", "")).partition("@")[0].rpartition("/")[2]
         tag = name.partition(":")[2]
@@ -71,7 +71,9 @@ class StaticPod:
 
     def host_paths(self) -> tuple[dict[str, object], ...]:
         """What the container sees of the host: its mounts of hostPath volumes."""
-        hosts = {volume["name"]: volume["hostPath"].get("path") for volume in self.data["spec"].get("volumes") or () if volume.get("hostPath")}
+        hosts = {
+            volume["name"]: volume["hostPath"].get("path") for volume in self.data["spec"].get("volumes") or () if volume.get("hostPath")
+        }
         return tuple(
             {"host_path": hosts[entry.get("name")], "path": entry["mountPath"], "read_only": bool(entry.get("readOnly"))}
             for entry in self.container.get("volumeMounts") or ()
@@ -108,7 +110,9 @@ def parse(text: str, component: str) -> StaticPod:
     if not isinstance(data, dict) or data.get("kind") != "Pod":
         raise ManifestError("is no mapping of kind Pod")
     spec = data.get("spec")
-    containers = spec.get("containers") if isinstance(spec, dict) else None
+    if not isinstance(spec, dict):
+        raise ManifestError("has no spec")
+    containers = spec.get("containers")
     if not isinstance(containers, list) or not containers or not all(isinstance(item, dict) for item in containers):
         raise ManifestError("has no containers")
     if len(containers) > 1:
@@ -121,10 +125,10 @@ def parse(text: str, component: str) -> StaticPod:
     return StaticPod(text=text, data=data, items=command + args, in_command=len(command))
 
 
-def edited(pod: StaticPod, argv: Argv, flags: Mapping[str, Optional[str]], mounts: Sequence[Mount]) -> str:
+def edited(pod: StaticPod, argv: Argv, flags: Mapping[str, str | None], mounts: Sequence[Mount]) -> str:
     """The manifest with these flags (None: gone) and mounts. New flags keep the order of `flags`.
 
-    Raises EditError, MountConflict.
+    Raises EditError, MountConflictError.
     """
     text = pod.text
     gone: list[int] = []
@@ -165,7 +169,7 @@ def parse_container(text: str) -> Mapping[str, Any]:
 
 
 def missing_mounts(pod: StaticPod, mounts: Sequence[Mount]) -> tuple[list[dict[str, object]], list[dict[str, object]]]:
-    """The volumes and volumeMounts that are not there yet. Raises MountConflict."""
+    """The volumes and volumeMounts that are not there yet. Raises MountConflictError."""
     hosts = {volume["name"]: (volume.get("hostPath") or {}).get("path") for volume in pod.data["spec"].get("volumes") or ()}
     volumes: list[dict[str, object]] = []
     volume_mounts: list[dict[str, object]] = []
@@ -180,7 +184,7 @@ def missing_mounts(pod: StaticPod, mounts: Sequence[Mount]) -> tuple[list[dict[s
     return volumes, volume_mounts
 
 
-def _covered(pod: StaticPod, mount: Mount, hosts: Mapping[str, Optional[str]]) -> bool:
+def _covered(pod: StaticPod, mount: Mount, hosts: Mapping[str, str | None]) -> bool:
     """Whether the container sees the directory already. The longest mount path above it counts."""
     above = [entry for entry in pod.container.get("volumeMounts") or () if _below(mount.path, str(entry.get("mountPath", "")))]
     if not above:
@@ -188,11 +192,12 @@ def _covered(pod: StaticPod, mount: Mount, hosts: Mapping[str, Optional[str]]) -
     nearest = max(above, key=lambda entry: len(str(entry["mountPath"]).rstrip("/")))
     inside = str(nearest["mountPath"]).rstrip("/")
     host = hosts.get(nearest.get("name", ""))
-    seen = None if host is None else host.rstrip("/") + mount.path[len(inside):]
+    seen = None if host is None else host.rstrip("/") + mount.path[len(inside) :]
     if seen == mount.host_path and (mount.read_only or not nearest.get("readOnly")):
         return True
     if inside == mount.path:
-        raise MountConflict(f"{mount.path} of the container is already mounted, {'read-only' if seen == mount.host_path else 'from ' + str(host or 'another kind of volume')}")
+        what = "read-only" if seen == mount.host_path else f"from {host or 'another kind of volume'}"
+        raise MountConflictError(f"{mount.path} of the container is already mounted, {what}")
     return False
 
 
@@ -201,7 +206,7 @@ def _below(path: str, top: str) -> bool:
     return path == top or path.startswith(top + "/")
 
 
-def _free(name: str, taken: Mapping[str, Optional[str]]) -> str:
+def _free(name: str, taken: Mapping[str, str | None]) -> str:
     candidates = [name, *(f"{name}-{number}" for number in range(2, len(taken) + 3))]
     return next(candidate for candidate in candidates if candidate not in taken)
 
@@ -218,14 +223,16 @@ def _texts(container: Mapping[str, Any], key: str) -> tuple[str, ...]:
 def _check_lists(container: Mapping[str, Any], spec: Mapping[str, Any]) -> None:
     for where, key, needed in ((spec, "volumes", "name"), (container, "volumeMounts", "mountPath"), (container, "env", "name")):
         value = where.get(key)
-        if value is not None and (not isinstance(value, list) or not all(isinstance(item, dict) and isinstance(item.get(needed), str) for item in value)):
+        if value is not None and (
+            not isinstance(value, list) or not all(isinstance(item, dict) and isinstance(item.get(needed), str) for item in value)
+        ):
             raise ManifestError(f"{key} is no list of mappings with a {needed}")
     for volume in spec.get("volumes") or ():
         if not isinstance(volume.get("hostPath") or {}, dict):
             raise ManifestError("hostPath of a volume is no mapping")
 
 
-def _place(pod: StaticPod, index: int) -> tuple[object, ...]:
+def _place(pod: StaticPod, index: int) -> tuple[edit.Step, ...]:
     if index < pod.in_command:
         return (*_CONTAINER, "command", index)
     return (*_CONTAINER, "args", index - pod.in_command)

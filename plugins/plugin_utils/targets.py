@@ -6,7 +6,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Optional
 
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils import conditions, env_file, static_pod
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.conditions import ClusterConditions
@@ -16,7 +15,14 @@ from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.flags import 
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.judge import CIPHERS_FIT, Item, Obstacle, Planned, Target
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.merge import Value, like, same, satisfied, show
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.model import sha256
-from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.observed import APISERVER, KUBELET_PKI, OWN_DIRECTORY, Component, Host, Kubelet
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.observed import (
+    APISERVER,
+    KUBELET_PKI,
+    OWN_DIRECTORY,
+    Component,
+    Host,
+    Kubelet,
+)
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.refs import resolve as resolve_ref
 
 # Flags that name the certificates a component serves with.
@@ -46,22 +52,22 @@ class _HostTarget(Target):
         self.minor = minor
         self.around = around
 
-    def required(self, name: str) -> Optional[Obstacle]:
+    def required(self, name: str) -> Obstacle | None:
         if self.around.statuses.get(name) in ("ok", "change"):
             return None
         return Obstacle("held", f"{name} is not applied here, and this control requires it", name)
 
-    def _resolved(self, value: object) -> Optional[Value]:
+    def _resolved(self, value: object) -> Value | None:
         if isinstance(value, Ref):
             return resolve_ref(value.name, self.seen)
         return value if isinstance(value, (str, int, bool, tuple)) else None
 
-    def _versions(self, control: Control, minor: str) -> Optional[str]:
+    def _versions(self, control: Control, minor: str) -> str | None:
         if control.versions is not None and minor not in control.versions:
             return f"it is for Kubernetes {control.versions}, this is {minor}"
         return None
 
-    def _conditions(self, item: Item, planned: Planned) -> Optional[Obstacle]:
+    def _conditions(self, item: Item, planned: Planned) -> Obstacle | None:
         view = self._view(planned)
         for name in item.control.needs:
             reason = conditions.unmet(name, item.key, view, self.around.cluster)
@@ -84,13 +90,13 @@ class ComponentTarget(_HostTarget):
         self.component = component
         self.argv = component.argv
 
-    def resolve(self, control: Control, value: object) -> Optional[Value]:
+    def resolve(self, control: Control, value: object) -> Value | None:
         if control.document:
             text = control.document.text(self.minor)
             return None if text is None else document_path(control.document.name, text)
         return self._resolved(value)
 
-    def inapplicable(self, control: Control) -> Optional[str]:
+    def inapplicable(self, control: Control) -> str | None:
         flag = str(control.sets)
         if not self.seen.knowledge.knows_flag(self.name, self.minor, flag):
             return f"{self.name} {self.minor} does not know --{flag}"
@@ -99,10 +105,10 @@ class ComponentTarget(_HostTarget):
         apiserver = self.seen.components.get(APISERVER)
         return self._versions(control, apiserver.minor if self.name == ETCD and apiserver else self.minor)
 
-    def current(self, key: str, like: Optional[Value]) -> Optional[Value]:
+    def current(self, key: str, like: Value | None) -> Value | None:
         return self._read(key, like)
 
-    def _read(self, key: str, wanted: Optional[Value]) -> Optional[Value]:
+    def _read(self, key: str, wanted: Value | None) -> Value | None:
         raw = self.argv.value(key)
         if raw is None:
             return None
@@ -120,7 +126,7 @@ class ComponentTarget(_HostTarget):
             return True
         return not self._missing_mounts(item) and self._document_in_place(item)
 
-    def obstacle(self, item: Item, planned: Planned) -> Optional[Obstacle]:
+    def obstacle(self, item: Item, planned: Planned) -> Obstacle | None:
         view = self._view(planned)
         for name, value in item.control.unless:
             found = view.planned(name)
@@ -133,11 +139,11 @@ class ComponentTarget(_HostTarget):
             return Obstacle("held", f"--{item.key} is there several times; change it by hand", item.key)
         try:
             self._missing_mounts(item)
-        except static_pod.MountConflict as error:
+        except static_pod.MountConflictError as error:
             return Obstacle("held", str(error), item.key)
         return self._conditions(item, planned)
 
-    def _ours(self, item: Item, value: Optional[Value]) -> bool:
+    def _ours(self, item: Item, value: Value | None) -> bool:
         return value is not None and item.rule.wanted is not None and same(value, item.rule.wanted)
 
     def _missing_mounts(self, item: Item) -> bool:
@@ -162,13 +168,13 @@ class _ComponentView:
     def seen(self) -> Host:
         return self.target.seen
 
-    def planned(self, name: str) -> Optional[Value]:
+    def planned(self, name: str) -> Value | None:
         now, _colon, key = name.rpartition(":")
         if now:
             return self.target.argv.value(key)
         return self.values[name] if name in self.values else self.target.argv.value(name)
 
-    def tls_floor(self) -> Optional[Value]:
+    def tls_floor(self) -> Value | None:
         return self.planned("tls-min-version")
 
     def serving_keys(self) -> tuple[str, ...]:
@@ -188,10 +194,10 @@ class KubeletTarget(_HostTarget):
         self._flag_keys = {control.flag for control in controls if control.flag}
         self._overriding = {control.field: control.drops for control in controls if control.field}
 
-    def resolve(self, control: Control, value: object) -> Optional[Value]:
+    def resolve(self, control: Control, value: object) -> Value | None:
         return self._resolved(value)
 
-    def inapplicable(self, control: Control) -> Optional[str]:
+    def inapplicable(self, control: Control) -> str | None:
         known = self.seen.knowledge
         if control.field and not known.knows_field("kubelet", self.minor, control.field):
             return f"kubelet {self.minor} does not know {control.field}"
@@ -199,7 +205,7 @@ class KubeletTarget(_HostTarget):
             return f"kubelet {self.minor} does not know --{control.flag}"
         return self._versions(control, self.minor)
 
-    def current(self, key: str, like: Optional[Value]) -> Optional[Value]:
+    def current(self, key: str, like: Value | None) -> Value | None:
         flags = (key,) if key in self._flag_keys else self._overriding.get(key, ())
         set_by_flag = next((value for value in (self._flag(flag, like) for flag in flags) if value is not None), None)
         if set_by_flag is not None or key in self._flag_keys:
@@ -217,7 +223,7 @@ class KubeletTarget(_HostTarget):
         base = self.kubelet.base.get(item.key) if self.kubelet.base else None
         return layers_agree and satisfied(item.rule, base) and not self.weakening(item)
 
-    def obstacle(self, item: Item, planned: Planned) -> Optional[Obstacle]:
+    def obstacle(self, item: Item, planned: Planned) -> Obstacle | None:
         if item.key in self._flag_keys:
             return Obstacle("held", f"--{item.key} is set; it is yours to take out", item.key)
         if self.kubelet.base is None:
@@ -251,10 +257,10 @@ class KubeletTarget(_HostTarget):
                 return str(path)
         return "its unit or its environment files"
 
-    def _layer_values(self, item: Item) -> list[Optional[Value]]:
+    def _layer_values(self, item: Item) -> list[Value | None]:
         return [typed(item.key, layer.get(item.key), item.rule.wanted) for layer in self.kubelet.layers]
 
-    def _flag(self, name: str, wanted: Optional[Value]) -> Optional[Value]:
+    def _flag(self, name: str, wanted: Value | None) -> Value | None:
         raw = self.kubelet.argv.value(name)
         return None if raw is None else like(wanted, raw)
 
@@ -271,10 +277,10 @@ class _KubeletView:
     def seen(self) -> Host:
         return self.target.seen
 
-    def planned(self, name: str) -> Optional[Value]:
+    def planned(self, name: str) -> Value | None:
         return self.values[name] if name in self.values else effective(self.target.kubelet.layers, name)
 
-    def tls_floor(self) -> Optional[Value]:
+    def tls_floor(self) -> Value | None:
         return self.planned("tlsMinVersion")
 
     def serving_keys(self) -> tuple[str, ...]:
@@ -289,10 +295,10 @@ class _KubeletView:
         return ()
 
 
-def layer_edits(target: KubeletTarget, item: Item, value: Optional[Value]) -> dict[str, Optional[Value]]:
+def layer_edits(target: KubeletTarget, item: Item, value: Value | None) -> dict[str, Value | None]:
     """What each file of the kubelet's configuration has to hold for an applied control, by path: the base file, and drop-ins that say less."""
     kubelet = target.kubelet
-    found: dict[str, Optional[Value]] = {}
+    found: dict[str, Value | None] = {}
     if kubelet.base is not None and kubelet.path and not _has(kubelet.base, item, value):
         found[kubelet.path] = value
     for path, dropin in kubelet.dropins:
@@ -302,6 +308,6 @@ def layer_edits(target: KubeletTarget, item: Item, value: Optional[Value]) -> di
     return found
 
 
-def _has(config: ConfigFile, item: Item, value: Optional[Value]) -> bool:
+def _has(config: ConfigFile, item: Item, value: Value | None) -> bool:
     inside = typed(item.key, config.get(item.key), item.rule.wanted)
     return inside is not None and satisfied(item.rule, inside) if value is not None else inside is None

@@ -12,7 +12,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils import _yaml, controls, flags
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils import _yaml, approver, controls, flags
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.model import Inventory, Plan
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.plan import plan
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.settings import Settings
@@ -25,11 +25,7 @@ FLAGS_ENV = "/var/lib/kubelet/kubeadm-flags.env"
 PKI = "/etc/kubernetes/pki"
 STARTED = 1_800_000_000.0
 NOW = STARTED + 1000
-ASSETS: Mapping[str, bytes] = {
-    "/usr/local/lib/ninepaths/approver.py": b"# approves\n",
-    "/etc/systemd/system/ninepaths-approver.service": b"[Service]\nExecStart=/usr/bin/python3 -I /usr/local/lib/ninepaths/approver.py\n",
-    "/etc/systemd/system/ninepaths-approver.timer": b"[Timer]\nOnUnitActiveSec=60\n",
-}
+ASSETS: Mapping[str, bytes] = {approver.PROGRAM: b"# approves\n"}
 
 Cluster = dict[str, dict[str, Any]]
 
@@ -58,9 +54,16 @@ def file(text: str | None = None, mode: str = "0600", **more: Any) -> dict[str, 
     """An entry of an observation's files."""
     content = text.encode() if text is not None else b"x"
     entry = {
-        "type": "file", "mode": mode, "uid": 0, "gid": 0, "owner": "root", "group": "root", "size": len(content), "mtime": STARTED - 100,
+        "type": "file",
+        "mode": mode,
+        "uid": 0,
+        "gid": 0,
+        "owner": "root",
+        "group": "root",
+        "size": len(content),
+        "mtime": STARTED - 100,
         "sha256": hashlib.sha256(content).hexdigest(),
-    }  # fmt: skip
+    }
     return {**entry, **({"text": text} if text is not None else {}), **more}
 
 
@@ -70,23 +73,51 @@ def directory(mode: str = "0755") -> dict[str, Any]:
 
 def certificate(key: str = "RSA-2048") -> dict[str, Any]:
     return {
-        "subject": {"cn": "x", "o": []}, "issuer": "kubernetes", "serial": "01", "not_before": 0.0, "not_after": 2e9, "dns": [], "ip": [], "sha256": "00" * 32,
-        "key": key, "usages": ["serverAuth"], "ca": False,
-    }  # fmt: skip
+        "subject": {"cn": "x", "o": []},
+        "issuer": "kubernetes",
+        "serial": "01",
+        "not_before": 0.0,
+        "not_after": 2e9,
+        "dns": [],
+        "ip": [],
+        "sha256": "00" * 32,
+        "key": key,
+        "usages": ["serverAuth"],
+        "ca": False,
+    }
 
 
 def base_host(name: str, address: str, minor: str, config: str | None = None) -> dict[str, Any]:
     """A worker."""
     return {
-        "schema": 1, "at": NOW, "took_ms": 30,
+        "schema": 1,
+        "at": NOW,
+        "took_ms": 30,
         "host": {"hostname": name, "boot_id": "b", "python": "3.11.2", "node": name, "addresses": [address]},
-        "layout": "kubeadm", "problems": [], "components": {}, "manifests_foreign": [], "listening": [], "sysctls": {}, "journals": [], "proofs": [],
-        "accounts": {"etcd": None}, "cluster": None,
+        "layout": "kubeadm",
+        "problems": [],
+        "components": {},
+        "manifests_foreign": [],
+        "listening": [],
+        "sysctls": {},
+        "journals": [],
+        "proofs": [],
+        "accounts": {"etcd": None},
+        "cluster": None,
         "certificates": {f"{PKI}/ca.crt": [certificate()], "/var/lib/kubelet/pki/kubelet.crt": [certificate()]},
         "kubelet": {
-            "unit": "kubelet.service", "active": True, "pid": 400, "started": STARTED, "version": f"v{minor}.4",
+            "unit": "kubelet.service",
+            "active": True,
+            "pid": 400,
+            "started": STARTED,
+            "version": f"v{minor}.4",
             "argv": ["/usr/bin/kubelet", "--kubeconfig=/etc/kubernetes/kubelet.conf", f"--config={KUBELET_CONFIG}"],
-            "config": KUBELET_CONFIG, "config_dir": None, "dropins": [], "flags_env": FLAGS_ENV, "unit_files": [], "kubeconfig": "/etc/kubernetes/kubelet.conf",
+            "config": KUBELET_CONFIG,
+            "config_dir": None,
+            "dropins": [],
+            "flags_env": FLAGS_ENV,
+            "unit_files": [],
+            "kubeconfig": "/etc/kubernetes/kubelet.conf",
         },
         "files": {
             KUBELET_CONFIG: file(document(minor, "kubelet") if config is None else config, "0644"),
@@ -96,7 +127,7 @@ def base_host(name: str, address: str, minor: str, config: str | None = None) ->
             "/var/lib/kubelet/pki/kubelet.crt": file(mode="0644"),
             "/var/lib/kubelet/pki/kubelet.key": file(),
         },
-    }  # fmt: skip
+    }
 
 
 def control_plane(name: str, address: str, minor: str) -> dict[str, Any]:
@@ -107,8 +138,14 @@ def control_plane(name: str, address: str, minor: str) -> dict[str, Any]:
         path = f"{MANIFESTS}/{component}.yaml"
         host["files"][path] = file(text)
         host["components"][component] = {
-            "manifest": path, "uid": f"uid-{component}", "pid": 100 + number, "started": STARTED, "version": None, "processes": 1, "argv": argv(text),
-        }  # fmt: skip
+            "manifest": path,
+            "uid": f"uid-{component}",
+            "pid": 100 + number,
+            "started": STARTED,
+            "version": None,
+            "processes": 1,
+            "argv": argv(text),
+        }
     for path in ("ca.key", "apiserver.crt", "apiserver.key", "sa.pub", "sa.key", "etcd/ca.crt", "etcd/server.crt", "etcd/server.key"):
         host["files"][f"{PKI}/{path}"] = file(mode="0644" if path.endswith((".crt", ".pub")) else "0600")
     host["files"]["/var/lib/etcd"] = directory("0700")
@@ -131,14 +168,28 @@ def cluster(minor: str = "1.36", planes: int = 1, workers: int = 1, kubeadm: str
     hosts.update({f"w{number}": base_host(f"w{number}", f"10.89.1.{number}", minor) for number in range(1, workers + 1)})
     configuration = document(minor, "ClusterConfiguration")
     if kubeadm == "v1beta3":
-        lines = [line for line in configuration.splitlines(keepends=True) if not line.startswith(("caCert", "certificateValidity", "encryption", "proxy"))]
+        lines = [
+            line
+            for line in configuration.splitlines(keepends=True)
+            if not line.startswith(("caCert", "certificateValidity", "encryption", "proxy"))
+        ]
         configuration = "".join(lines).replace("v1beta4", "v1beta3")
     seen = {
-        "readyz": True, "detail": "", "version": f"v{minor}.4", "endpoint": "https://10.89.0.11:6443",
+        "readyz": True,
+        "detail": "",
+        "version": f"v{minor}.4",
+        "endpoint": "https://10.89.0.11:6443",
         "nodes": [
             {
-                "name": name, "uid": name, "addresses": [{"type": "InternalIP", "address": host["host"]["addresses"][0]}], "kubelet_port": 10250, "ready": True,
-                "version": f"v{minor}.4", "lease_renewed": NOW, "control_plane": name.startswith("cp"), "os": "Debian",
+                "name": name,
+                "uid": name,
+                "addresses": [{"type": "InternalIP", "address": host["host"]["addresses"][0]}],
+                "kubelet_port": 10250,
+                "ready": True,
+                "version": f"v{minor}.4",
+                "lease_renewed": NOW,
+                "control_plane": name.startswith("cp"),
+                "os": "Debian",
             }
             for name, host in hosts.items()
         ],
@@ -146,7 +197,10 @@ def cluster(minor: str = "1.36", planes: int = 1, workers: int = 1, kubeadm: str
         "configmaps": {
             "kubeadm-config": {"resource_version": "1", "data": {"ClusterConfiguration": configuration}},
             "kubelet-config": {"resource_version": "2", "data": {"kubelet": document(minor, "kubelet")}},
-            "kube-proxy": {"resource_version": "3", "data": {"config.conf": (FIXTURES / "kube-proxy.yaml").read_text(), "kubeconfig.conf": "kind: Config\n"}},
+            "kube-proxy": {
+                "resource_version": "3",
+                "data": {"config.conf": (FIXTURES / "kube-proxy.yaml").read_text(), "kubeconfig.conf": "kind: Config\n"},
+            },
         },
         "etcd": {
             "members": [
@@ -155,12 +209,22 @@ def cluster(minor: str = "1.36", planes: int = 1, workers: int = 1, kubeadm: str
             ],
             "error": None,
         },
-        "stale_tokens": 0, "approvers": [], "lease": None,
+        "stale_tokens": 0,
+        "approvers": [],
+        "lease": None,
         "kubelets": [
-            {"node": name, "address": host["host"]["addresses"][0], "port": 10250, "verified": False, "error": "self-signed", "certificate": None, "configz": None}
+            {
+                "node": name,
+                "address": host["host"]["addresses"][0],
+                "port": 10250,
+                "verified": False,
+                "error": "self-signed",
+                "certificate": None,
+                "configz": None,
+            }
             for name, host in hosts.items()
         ],
-    }  # fmt: skip
+    }
     for name, host in hosts.items():
         if name.startswith("cp"):
             host["cluster"] = copy.deepcopy(seen)
@@ -174,7 +238,9 @@ def inventory(hosts: Iterable[str], unreachable: Mapping[str, str] | None = None
     return Inventory(planes, planes, tuple(name for name in names if not name.startswith("cp")), dict(unreachable or {}))
 
 
-def planned(hosts: Cluster, unreachable: Mapping[str, str] | None = None, chosen: Iterable[controls.Control] | None = None, **variables: Any) -> Plan:
+def planned(
+    hosts: Cluster, unreachable: Mapping[str, str] | None = None, chosen: Iterable[controls.Control] | None = None, **variables: Any
+) -> Plan:
     """The plan for a cluster. Variables are named as operators name them, without the prefix."""
     settings = Settings.parse({f"ninepaths_{name}": value for name, value in variables.items()})
     found = all_controls() if chosen is None else tuple(chosen)
@@ -197,9 +263,15 @@ def _write(host: dict[str, Any], change: Mapping[str, Any]) -> None:
         key: value for key, value in change["before"].items() if value is not None
     }, f"{change['path']} is not what the job expects"
     entry = {
-        **before, "type": change["type"], "mode": change["mode"], "owner": change["owner"], "group": change["group"], "mtime": STARTED - 50,
-        "uid": 0 if change["owner"] == "root" else 999, "gid": 0 if change["group"] == "root" else 999,
-    }  # fmt: skip
+        **before,
+        "type": change["type"],
+        "mode": change["mode"],
+        "owner": change["owner"],
+        "group": change["group"],
+        "mtime": STARTED - 50,
+        "uid": 0 if change["owner"] == "root" else 999,
+        "gid": 0 if change["group"] == "root" else 999,
+    }
     if change["type"] == "link":
         entry["target"] = change["target"]
     if change["content"] is not None:
@@ -259,6 +331,12 @@ def _sysctls(after: Cluster, name: str, step: Mapping[str, Any]) -> None:
 
 
 _STEPS = {
-    "files": _files, "kubelet": _kubelet, "static_pods": _static_pods, "approve": _approve, "configmap": _configmap, "account": _account, "units": _units,
+    "files": _files,
+    "kubelet": _kubelet,
+    "static_pods": _static_pods,
+    "approve": _approve,
+    "configmap": _configmap,
+    "account": _account,
+    "units": _units,
     "sysctls": _sysctls,
-}  # fmt: skip
+}

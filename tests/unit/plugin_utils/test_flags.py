@@ -237,3 +237,12 @@ def test_committed_data_is_as_the_generator_writes_it(file: Path, tmp_path: Path
     data.write(copy, content["version"], {key: content[key] for key in ("flags", "fields", "kubeadm") if key in content})
     assert copy.read_bytes() == file.read_bytes()
     assert minor_of(content["version"]) in file.name
+
+
+@pytest.mark.parametrize("path", ["featureGates.AllAlpha", "evictionHard.imagefs.available", "evictionHard.memory.available"])
+def test_entries_of_a_map_are_known_by_their_map_even_with_dots(path: str) -> None:
+    assert flags.load().field("kubelet", "1.36", path) is not None
+
+
+def test_a_dotted_name_below_no_map_is_unknown() -> None:
+    assert flags.load().field("kubelet", "1.36", "authentication.x509.clientCAfile") is None
