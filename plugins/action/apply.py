@@ -10,9 +10,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
 
 from ansible.errors import AnsibleConnectionFailure
-
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils import bundle, stages, terminal
-from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils._action import ActionFailure
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils._action import ActionError
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils._cluster import ClusterAction
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.model import bind
 
@@ -42,14 +41,19 @@ class ActionModule(ClusterAction):
         if self.check_mode:
             return {"changed": True, "state": "predicted", "restarts": stages.restarts_of(job), "duration_s": 0.0, **shown}
         if spool.all("error"):
-            raise ActionFailure(host, "not touched, since an earlier host of this run failed", "see that host's error")
+            raise ActionError(host, "not touched, since an earlier host of this run failed", "see that host's error")
         started, bound = time.monotonic(), bind(job, spool.run_id())
         try:
             end = self._carry_out(bound, task_vars, float(options["reconnect_s"]))
         except AnsibleConnectionFailure as error:
-            lost = {"host": host, "file": None, "cause": str(error), "advice": "the host finishes or undoes its transaction by itself; run again"}
+            lost = {
+                "host": host,
+                "file": None,
+                "cause": str(error),
+                "advice": "the host finishes or undoes its transaction by itself; run again",
+            }
             raise self.failed(task_vars, [lost]) from error
-        except ActionFailure as error:
+        except ActionError as error:
             raise self.failed(task_vars, [{"host": error.host, "file": None, "cause": error.cause, "advice": error.advice}]) from error
         result = {
             "host": host,
@@ -75,7 +79,7 @@ class ActionModule(ClusterAction):
             self.show([terminal.progress_line(self.host(task_vars), line["at"] - began, line["message"], line["event"])])
             if line["event"] == "end":
                 return dict(line["data"])
-        raise ActionFailure(self.host(task_vars), "the journal ended without a result", "run again: it will be finished or undone first")
+        raise ActionError(self.host(task_vars), "the journal ended without a result", "run again: it will be finished or undone first")
 
     def _journal(self, transaction: str, task_vars: dict[str, Any], patience: float) -> Iterator[Mapping[str, Any]]:
         """Journal lines as they come. The transaction does not depend on us, so a lost connection is only taken up again."""
@@ -101,4 +105,9 @@ class ActionModule(ClusterAction):
 
 def _error(host: str, wave: str, end: Mapping[str, Any]) -> dict[str, Any]:
     after = {"undone": "everything is as it was before", "failed": "it could not be undone"}.get(str(end["state"]), str(end["state"]))
-    return {"host": host, "file": None, "cause": f"{wave.replace('_', ' ')}: {end.get('cause') or 'unknown cause'}; {after}", "advice": end.get("advice")}
+    return {
+        "host": host,
+        "file": None,
+        "cause": f"{wave.replace('_', ' ')}: {end.get('cause') or 'unknown cause'}; {after}",
+        "advice": end.get("advice"),
+    }

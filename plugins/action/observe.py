@@ -9,8 +9,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from ansible.errors import AnsibleConnectionFailure
-
-from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils._action import ActionFailure, NinepathsAction
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils._action import ActionError, NinepathsAction
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.catalogue import observation_request
 
 
@@ -32,7 +31,7 @@ class ActionModule(NinepathsAction):
         try:
             request = observation_request(spool, self._node_addresses(task_vars), options["prove"])
             found = self.program("visit" if mending else "observe", request, task_vars)
-        except (ActionFailure, AnsibleConnectionFailure) as failure:
+        except (ActionError, AnsibleConnectionFailure) as failure:
             spool.put("unobserved", host, {"message": str(failure).removeprefix(f"{host}: ")})
             raise
         spool.remove("unobserved", host)
@@ -49,5 +48,5 @@ class ActionModule(NinepathsAction):
         """Addresses that the operator gives to nodes. Settings with a mistake in them are told once, by the plan, not by each host."""
         try:
             return dict(self.settings(task_vars).node_addresses)
-        except ActionFailure:
+        except ActionError:
             return {}

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils import stages, terminal
-from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils._action import ActionFailure
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils._action import ActionError
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils._cluster import ClusterAction
 
 SHORTEST_DIGEST = 12
@@ -48,7 +48,9 @@ class ActionModule(ClusterAction):
         if found:
             raise self.failed(task_vars, [surprise.as_error("look at what has changed and run again") for surprise in found])
         spool.put("plan", "second", fresh)
-        self.show(terminal.Line(f"{'held':<{terminal.LABEL}}{terminal.clean(text)}", "notice") for text in stages.given_up(predicted, fresh))
+        self.show(
+            terminal.Line(f"{'held':<{terminal.LABEL}}{terminal.clean(text)}", "notice") for text in stages.given_up(predicted, fresh)
+        )
         late = {name: fresh["waves"][name] for name in stages.LATE_WAVES}
         return {**self._publish(fresh, {**spool.get("run", "waves"), **late}), "changed": False}
 
@@ -63,11 +65,15 @@ class ActionModule(ClusterAction):
         if not digest:
             return
         if len(digest) < SHORTEST_DIGEST or set(digest) - set("0123456789abcdef"):
-            raise ActionFailure(self.host(task_vars), f"{digest!r} is no plan digest", f"give at least {SHORTEST_DIGEST} of its hexadecimal digits")
+            raise ActionError(
+                self.host(task_vars), f"{digest!r} is no plan digest", f"give at least {SHORTEST_DIGEST} of its hexadecimal digits"
+            )
         if not made["digest"].startswith(digest):
             self.show(terminal.plan_lines(made))
             cause = f"the plan is now {made['digest'][:16]}, not {digest[:16]}: the cluster or the settings have changed since"
-            raise self.failed(task_vars, [{"host": None, "file": None, "cause": cause, "advice": "look at the new plan with --check --diff"}])
+            raise self.failed(
+                task_vars, [{"host": None, "file": None, "cause": cause, "advice": "look at the new plan with --check --diff"}]
+            )
 
 
 def _early_waves(made: Mapping[str, Any], control_planes: list[str]) -> dict[str, list[str]]:

@@ -1,7 +1,7 @@
 # Copyright: ninepaths contributors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Hosts of a wave, for the `hosts` of a play. Read from the run spool, so that it works under --limit as well, where localhost plays no part."""
+"""Hosts of a wave, for the `hosts` of a play. Read from the run spool: under --limit localhost plays no part and has no variables."""
 
 from __future__ import annotations
 
@@ -42,10 +42,9 @@ _raw:
   elements: str
 """
 
-from ansible import constants as C
-from ansible.plugins.lookup import LookupBase
-
-from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.spool import Spool
+from ansible import constants  # noqa: E402
+from ansible.plugins.lookup import LookupBase  # noqa: E402
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.spool import Spool  # noqa: E402
 
 
 class LookupModule(LookupBase):
@@ -53,5 +52,5 @@ class LookupModule(LookupBase):
 
     def run(self, terms, variables=None, **kwargs):
         """Hosts of the named waves, one after the other."""
-        waves = Spool.under(C.DEFAULT_LOCAL_TMP).find("run", "waves") or {}
+        waves = Spool.under(constants.DEFAULT_LOCAL_TMP).find("run", "waves") or {}
         return [str(host) for term in terms for host in waves.get(str(term), [])]

@@ -23,6 +23,7 @@ from ansible_collections.ninepaths.kubernetes.plugins.module_utils.files import 
 PAGE = 500
 JSON = "application/json"
 EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104 - compared with, not bound to
+NO_ANSWER = (OSError, ValueError, http1.HttpError)  # ValueError: an address that is none
 MERGE_PATCH = "application/merge-patch+json"
 
 
@@ -64,8 +65,8 @@ def endpoint(argv: Sequence[str]) -> Endpoint:
     """The apiserver's own address and port, from its flags; raises ApiError when it has no address."""
     address = layout.flag(argv, "advertise-address") or layout.flag(argv, "bind-address")
     port = layout.flag(argv, "secure-port") or "6443"
-    if not address or address in EVERYWHERE or not port.isdigit():
-        raise ApiError(0, "NoEndpoint", "the apiserver's flags name no address: set advertise-address")
+    if not address or address in EVERYWHERE or not port.isdigit() or not 0 < int(port) < 1 << 16:
+        raise ApiError(0, "NoEndpoint", "the apiserver's flags name no address and port: set advertise-address")
     return Endpoint(address, int(port))
 
 
@@ -200,13 +201,13 @@ class Api:
         kept = self._connection is not None
         try:
             return self._once(method, path, headers, body)
-        except (OSError, http1.HttpError) as error:
+        except NO_ANSWER as error:
             self.close()
             if not kept or method != "GET":
                 raise self._failed(method, path, error) from error
         try:
             return self._once(method, path, headers, body)
-        except (OSError, http1.HttpError) as error:
+        except NO_ANSWER as error:
             self.close()
             raise self._failed(method, path, error) from error
 

@@ -47,6 +47,8 @@ def configuration(host: Host, path: str) -> dict[str, Allowed]:
 
 def parse_nodes(nodes: Mapping[str, Mapping[str, Any]]) -> dict[str, Allowed]:
     """Names and addresses by node; raises ValueError, KeyError or TypeError for another form."""
+    if not isinstance(nodes, Mapping):
+        raise TypeError("nodes are an object")
     found = {}
     for node, names in nodes.items():
         dns, ip = names["dns"], names["ip"]

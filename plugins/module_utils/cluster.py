@@ -117,7 +117,7 @@ class Cluster:
         }
 
     def _serving_csrs(self, nodes: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-        """The verdict is a forecast: here a node's own word for its addresses counts beside the inventory's, for the approver it does not."""
+        """The verdict is a forecast: a node's own word for its addresses counts here, for the approver only the inventory's."""
         named = {str(node): list(names) for node, names in (self._request.get("addresses") or {}).items()}
         own = {node["name"]: [entry["address"] for entry in node["addresses"]] for node in nodes}
         permitted = {node: csr.allowed([*named.get(node, ()), *own.get(node, ())]) for node in {*named, *own}}

@@ -80,11 +80,16 @@ class Collection:
             if not files.is_pattern(pattern):
                 self.describe(pattern)
                 continue
-            try:
-                for path in files.expand(pattern, self.host):
-                    self.describe(path)
-            except files.TooManyFilesError as error:
-                self.problem(pattern, str(error), "name fewer files in the control")
+            for path in self.matches(pattern):
+                self.describe(path)
+
+    def matches(self, pattern: str) -> list[str]:
+        """Paths that a pattern matches, none where they are too many."""
+        try:
+            return list(files.expand(pattern, self.host))
+        except files.TooManyFilesError as error:
+            self.problem(pattern, str(error), "clear the directory, or name fewer files")
+            return []
 
     def read(self, path: str) -> bytes | None:
         """Bytes of a file, a link at the end resolved; None when there is no such file of up to 1 MiB."""

@@ -107,18 +107,23 @@ def _requester(spec: Mapping[str, Any]) -> str:
     user = spec.get("username")
     if not isinstance(user, str) or not user.startswith(NODE_PREFIX) or user == NODE_PREFIX:
         return "not requested by a node"
-    if NODES_GROUP not in (spec.get("groups") or []):
+    if NODES_GROUP not in _texts(spec.get("groups")):
         return f"the requester is not in the group {NODES_GROUP}"
     return ""
 
 
+def _texts(value: object) -> list[str]:
+    """A list of text, empty for anything else."""
+    return list(value) if isinstance(value, list) and all(isinstance(entry, str) for entry in value) else []
+
+
 def _terms(spec: Mapping[str, Any]) -> str:
-    usages = spec.get("usages") or []
+    usages = _texts(spec.get("usages"))
     if len(set(usages)) != len(usages) or not REQUIRED_USAGES <= set(usages) <= ALLOWED_USAGES:
-        asked, right = (", ".join(sorted(str(usage) for usage in group)) for group in (usages, ALLOWED_USAGES))
+        asked, right = (", ".join(sorted(group)) for group in (usages, ALLOWED_USAGES))
         return f"usages are {asked or 'missing'}; a serving certificate has {right}"
     wanted = spec.get("expirationSeconds")
-    if wanted is not None and (not isinstance(wanted, int) or wanted > MAX_SECONDS):
+    if wanted is not None and (type(wanted) is not int or wanted > MAX_SECONDS):
         return f"asks for {wanted} seconds; at most {MAX_SECONDS} are approved"
     return ""
 

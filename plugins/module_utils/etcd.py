@@ -35,7 +35,7 @@ def parse_url(text: str) -> Url | None:
     """An http or https URL of host and port, or None."""
     scheme, mark, rest = text.strip().partition("://")
     address, _, port = rest.split("/")[0].rpartition(":")
-    if not mark or scheme not in ("http", "https") or not address or not port.isdigit():
+    if not mark or scheme not in ("http", "https") or not address or not port.isdigit() or not 0 < int(port) < 1 << 16:
         return None
     return Url(scheme == "https", address.strip("[]"), int(port))
 
@@ -68,7 +68,7 @@ def call(url: Url, context: ssl.SSLContext | None, path: str, document: object =
                 raise EtcdError(f"{where}: https, but the apiserver's flags name no CA for it")
             with context.wrap_socket(raw, server_hostname=url.address) as channel:
                 return _call(channel, where, path, document)
-    except (OSError, http1.HttpError) as error:
+    except (OSError, ValueError, http1.HttpError) as error:
         raise EtcdError(f"{where}: {tls.reason(error)}") from error
 
 

@@ -8,6 +8,7 @@ Tests hand the engine another object with these methods.
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections.abc import Mapping
@@ -21,7 +22,8 @@ LOG_TAIL = 16 << 10
 SECRETIVE = re.compile(r"[A-Za-z0-9+/_=-]{40,}")
 # What runtimes write before each line, and what the components' own loggers add.
 PREFIX = re.compile(r"^\S+ (?:stdout|stderr) [FP] ")
-LOUD = re.compile(r'^(?:[EF]\d{4} |Error|error|panic|fatal|unknown|\{"level":"(?:fatal|error|panic))', re.IGNORECASE)
+KLOG = re.compile(r'^[EFIW]\d{4} \S+ +\d+ [^\]]+\] (?:"command failed" err=)?')
+LOUD = re.compile(r'^(?:[EF]\d{4} |Error|error|panic|fatal|unknown|invalid|flag provided|\{"level":"(?:fatal|error|panic))', re.IGNORECASE)
 
 
 class Running(NamedTuple):
@@ -98,6 +100,16 @@ class Node:
 
 
 def harmless(text: str) -> str:
-    """A line of a component's log, cut to one readable length; long runs that could be a key or token are blanked."""
+    """A line of a component's log without its logger's head, cut to a readable length; long runs that could be a secret are blanked."""
+    text = _spoken(KLOG.sub("", text))
     printable = "".join(sign if sign.isprintable() else " " for sign in text)
     return SECRETIVE.sub(lambda found: found.group() if "/" in found.group()[:1] else "…", printable).strip()[:300]
+
+
+def _spoken(text: str) -> str:
+    """What etcd's JSON log line says, without place and stack."""
+    try:
+        line = json.loads(text)
+    except ValueError:
+        return text
+    return ": ".join(str(line[key]) for key in ("msg", "error") if line.get(key)) if isinstance(line, dict) else text

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import os
+import pwd
 import re
 import sys
 import time
@@ -163,11 +164,7 @@ def _kubelet(sight: Sight, unit: Mapping[str, str]) -> dict[str, Any] | None:
 
 def _dropins(sight: Sight, folder: str) -> list[str]:
     """Files that the kubelet merges, in its order: every *.conf below the directory, sorted by path as it walks."""
-    try:
-        found = list(files.expand(f"{folder.rstrip('/')}/**/*.conf", sight.host))
-    except files.TooManyFilesError as error:
-        sight.seen.problem(folder, str(error), "clear the directory")
-        return []
+    found = sight.seen.matches(f"{folder.rstrip('/')}/**/*.conf")
     return [path for path in sorted(found, key=lambda path: path.split("/")) if sight.seen.describe(path)["type"] in ("file", "link")]
 
 
@@ -182,7 +179,7 @@ def _kubelet_version(run: Run, pid: int | None) -> str | None:
 def _node(sight: Sight, kubelet: Mapping[str, Any] | None) -> str:
     """Name of the Node object: what the kubelet's client certificate says, else its flag, else the host name."""
     for certificate in sight.seen.certificate(layout.KUBELET_CLIENT):
-        prefix, _, name = certificate["subject"]["cn"].partition("system:node:")
+        prefix, _mark, name = certificate["subject"]["cn"].partition("system:node:")
         if not prefix and name:
             return str(name)
     override = layout.flag(kubelet["argv"], "hostname-override") if kubelet else None
@@ -235,18 +232,14 @@ def _documents(seen: Collection, kubelet: Mapping[str, Any] | None) -> None:
         for path in [kubelet["config"], layout.KUBELET_INSTANCE_CONFIG, *others]:
             if seen.describe(path)["type"] != "absent":
                 seen.document(path)
-    try:
-        own = [path for path in files.expand(f"{layout.OWN}/**", seen.host) if path.endswith(DOCUMENT_NAMES)]
-    except files.TooManyFilesError as error:
-        seen.problem(layout.OWN, str(error), "clear the directory")
-        return
-    for path in own:
-        seen.document(path)
+    for path in seen.matches(f"{layout.OWN}/**"):
+        if path.endswith(DOCUMENT_NAMES):
+            seen.document(path)
 
 
 def _certificates(seen: Collection, kubelet: Mapping[str, Any] | None, components: Mapping[str, Mapping[str, Any]]) -> None:
     """Read the public certificates that this host's components use, and those of kubeadm's kubeconfigs."""
-    paths = [path for pattern in CERTIFICATES for path in files.expand(pattern, seen.host)]
+    paths = [path for pattern in CERTIFICATES for path in seen.matches(pattern)]
     argvs: list[Sequence[str]] = [component["argv"] for component in components.values()]
     if kubelet is not None:
         argvs.append(kubelet["argv"])
@@ -286,8 +279,6 @@ def _sysctl(host: Host, name: str) -> str | None:
 
 
 def _account(name: str) -> dict[str, int] | None:
-    import pwd
-
     try:
         entry = pwd.getpwnam(name)
     except KeyError:

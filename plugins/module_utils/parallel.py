@@ -35,7 +35,7 @@ def in_parallel(work: Callable[[Any], Thing], items: Iterable[Any]) -> list[Thin
             except BaseException as error:  # handed to the caller below
                 failed.append(error)
 
-    threads = [threading.Thread(target=drain) for _ in range(min(WORKERS, count))]
+    threads = [threading.Thread(target=drain) for _number in range(min(WORKERS, count))]
     for thread in threads:
         thread.start()
     for thread in threads:

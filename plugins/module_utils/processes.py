@@ -127,7 +127,7 @@ def _listening(host: Host, path: str, family: int) -> list[Socket]:
                     continue
                 if fields[3] != LISTEN:
                     return found
-                address, _, port = fields[1].partition(":")
+                address, _colon, port = fields[1].partition(":")
                 found.append(Socket(_address(address, family), int(port, 16), int(fields[9])))
             if not chunk:
                 return found

@@ -3,7 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Passive proofs: connections that must work and connections that must be refused, made for real and changing nothing.
 
-A refusal counts only when the other side made it: an alert, a status, a closed port. A time-out or a missing route proves nothing.
+A refusal counts only when the other side made it: an alert or a status. A time-out or a missing route proves nothing, except where a port
+has to be closed: a firewall may close it as well, and the other proofs show that the host is up.
 Which connection proves which path stands in DESIGN.md, "The nine paths"; what a control plane tries is in proofs_control_plane.py.
 """
 
@@ -53,6 +54,7 @@ class Probe(NamedTuple):
     path: str = "/"
     headers: Mapping[str, str] = {}
     bound: Sequence[str] = ()
+    timeout: float = tls.TIMEOUT
 
 
 class Scene(NamedTuple):
@@ -102,8 +104,8 @@ def no_handshake(outcome: Outcome) -> bool:
 
 
 def closed(outcome: Outcome) -> bool:
-    """Nothing listens there."""
-    return outcome.by_peer and outcome.stage == tls.CONNECT
+    """Nobody answers there."""
+    return outcome.stage == tls.CONNECT and outcome.refusal != tls.NO_ADDRESS
 
 
 # ------------------------------------------------------------------------------------------------------------------------------------
@@ -141,7 +143,7 @@ def perform(node: str, probe: Probe, contexts: Mapping[str, ssl.SSLContext], fai
     elif probe.kind == ALLOWED and probe.who != PLAIN:
         outcome, failure = tls.look(probe.address, probe.port, contexts[probe.who], probe.path, probe.headers)
     else:
-        outcome = tls.attempt(probe.address, probe.port, contexts.get(probe.who), probe.path, probe.headers)
+        outcome = tls.attempt(probe.address, probe.port, contexts.get(probe.who), probe.path, probe.headers, probe.timeout)
         failure = ""
     passed = probe.passes(outcome) and not failure
     evidence = {"request": f"GET {probe.path}, {probe.who}", "address": f"{probe.address}:{probe.port}", **outcome.evidence()}

@@ -24,6 +24,7 @@ APISERVER, ADMIN = "the apiserver's certificate", "the administrator's certifica
 ETCD_CLIENT, ETCD_PEER = "the apiserver's etcd certificate", "etcd's peer certificate"
 FOREIGN_TO_ETCD = "a certificate of a CA that is foreign to etcd"
 READ_ONLY_PORT = 10255
+CLOSED_AFTER = 1.5  # seconds; where a firewall drops, every node takes as long
 LOCAL_PORTS = {"kube-controller-manager": 10257, "kube-scheduler": 10259}
 SAMPLE = 50
 ENCRYPTED = b"k8s:enc:"
@@ -78,16 +79,17 @@ def _apiserver_to_kubelet(scene: Scene, argv: Sequence[str]) -> Iterator[Probe]:
     for kubelet in (scene.observation["cluster"] or {}).get("kubelets", ()):
         if kubelet["address"] is None:
             continue
-        tries: list[tuple[str, str, Pass, str, int]] = [
-            (ALLOWED, APISERVER, proofs.answered, "/healthz", kubelet["port"]),
-            (FORBIDDEN, NOBODY, proofs.not_authenticated, "/pods", kubelet["port"]),
-            (FORBIDDEN, FOREIGN, proofs.not_authenticated, "/pods", kubelet["port"]),
-            (FORBIDDEN, PLAIN, proofs.ended, "/pods", kubelet["port"]),
-            (FORBIDDEN, OLD, proofs.no_handshake, "/", kubelet["port"]),
-            (FORBIDDEN, PLAIN, proofs.closed, "/pods", READ_ONLY_PORT),
+        to, address = f"kubelet {kubelet['node']}", kubelet["address"]
+        tries: list[tuple[str, str, Pass, str]] = [
+            (ALLOWED, APISERVER, proofs.answered, "/healthz"),
+            (FORBIDDEN, NOBODY, proofs.not_authenticated, "/pods"),
+            (FORBIDDEN, FOREIGN, proofs.not_authenticated, "/pods"),
+            (FORBIDDEN, PLAIN, proofs.ended, "/pods"),
+            (FORBIDDEN, OLD, proofs.no_handshake, "/"),
         ]
-        for kind, who, passes, path, port in tries:
-            yield Probe(proof, kind, f"kubelet {kubelet['node']}", kubelet["address"], port, who, passes, path, bound=argv)
+        for kind, who, passes, path in tries:
+            yield Probe(proof, kind, to, address, kubelet["port"], who, passes, path, bound=argv)
+        yield Probe(proof, FORBIDDEN, to, address, READ_ONLY_PORT, PLAIN, proofs.closed, "/pods", bound=argv, timeout=CLOSED_AFTER)
 
 
 def _user_to_apiserver(scene: Scene, argv: Sequence[str]) -> Iterator[Probe]:
@@ -177,7 +179,8 @@ def _control_plane_to_apiserver(scene: Scene, apiserver: Sequence[str]) -> Itera
             local = "127.0.0.1" if bind in ("0.0.0.0", "::") else bind  # noqa: S104
             yield Probe(proof, FORBIDDEN, f"{name} {scene.node}", local, int(port), who, passes, path, bound=argv)
         for address in _node_addresses(scene):
-            yield Probe(proof, FORBIDDEN, f"{name} {scene.node}", address, int(port), NOBODY, proofs.closed, "/healthz", bound=argv)
+            outer = Probe(proof, FORBIDDEN, f"{name} {scene.node}", address, int(port), NOBODY, proofs.closed, "/healthz", bound=argv)
+            yield outer._replace(timeout=CLOSED_AFTER)
 
 
 def _node_addresses(scene: Scene) -> list[str]:

@@ -45,7 +45,7 @@ def _one(machine: Machine, name: str, replaced: Mapping[str, Any]) -> dict[str, 
         failure = transaction.as_error(error)
         return {"id": name, "run": None, "state": journals.FAILED, "healthy": False, "cause": failure.cause, "advice": failure.advice}
     lines = Journal(machine, f"{directory}/journal.jsonl").lines
-    data = next((line["data"] for line in reversed(lines) if line["event"] == "end"), {})
+    data: dict[str, Any] = next((line["data"] for line in reversed(lines) if line["event"] == "end"), {})
     run = next((line["data"].get("run") for line in lines if line["event"] == "begin"), None)
     return {
         "id": name,

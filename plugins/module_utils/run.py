@@ -18,6 +18,7 @@ class RunResult(NamedTuple):
 
 
 class Run(Protocol):
-    """Start a process without a shell and wait for it. Secrets go to stdin, never into argv; `timeout` is in seconds."""
+    """How the engine is handed the means to start processes."""
 
-    def __call__(self, argv: Sequence[str], *, stdin: bytes = b"", timeout: float = 30.0) -> RunResult: ...
+    def __call__(self, argv: Sequence[str], *, stdin: bytes = b"", timeout: float = 30.0) -> RunResult:
+        """Start a process without a shell and wait for it. Secrets go to stdin, never into argv; `timeout` is in seconds."""

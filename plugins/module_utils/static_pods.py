@@ -26,8 +26,9 @@ COMPONENTS = (APISERVER, ETCD, *LAST)
 # Seconds. A pod may have a long grace period of its own, and kubelet waits up to 15 s before it starts the new one.
 GONE = 180.0
 READY = {APISERVER: 180.0, ETCD: 180.0, "kube-controller-manager": 120.0, "kube-scheduler": 120.0}
-KUBELET_AGREES = 90.0
-PASSES = 2
+KUBELET_AGREES = 240.0
+# Probes in a row, four a second. After an undo the process that still answers may be one that the kubelet is about to stop.
+PASSES, PASSES_AFTER_UNDO = 2, 16
 MOST_STARTS = 4
 
 
@@ -161,7 +162,7 @@ class StaticPods:
     def _old_is_healthy(self, component: str) -> None:
         change = self.changes[component]
         watch = Watch(self.context, component, self._old_argv(component), change.get("old_probes") or change["probes"], None)
-        watch.patient = True
+        watch.patient, watch.passes = True, PASSES_AFTER_UNDO
         _, took = self.context.wait(self.name, f"{component}: waiting until it is healthy as before", watch.ready, READY[component])
         self.context.say(self.name, f"{component}: healthy as before after {took:.1f} s", {"component": component, "pid": watch.pid})
 
@@ -174,14 +175,14 @@ class StaticPods:
 
 
 class Watch:
-    """Watches one component until its process is the wanted one and its probes pass `PASSES` times in a row.
+    """Watches one component until its process is the wanted one and its probes pass several times in a row.
 
     `old` is the process that must have gone; `patient` means that crashes on the way are waited out (an undo has no better idea).
     """
 
     def __init__(self, context: Context, component: str, argv: tuple[str, ...], probes: Mapping[str, Any], old: Running | None) -> None:
         self.context, self.component, self.argv, self.probes, self.old = context, component, argv, probes, old
-        self.patient = False
+        self.patient, self.passes = False, PASSES
         self.pid, self.uid, self.passed = 0, "", 0
 
     def ready(self) -> bool:
@@ -194,7 +195,7 @@ class Watch:
             if not answer.passed:
                 self._give_up_on_crashes(answer.detail)
                 raise Waiting(answer.detail)
-            return self.passed >= PASSES
+            return self.passed >= self.passes
         self.passed = 0
         self._give_up_on_crashes("")
         raise Waiting(f"{len(running)} processes{self._said()}")
@@ -222,8 +223,9 @@ class Watch:
         pod = self._pod()
         starts = self.context.node.starts(self.component, pod) if pod and not self.patient else 0
         if starts >= MOST_STARTS:
+            seen = f" ({detail})" if detail else ""
             raise HealthError(
-                f"{self.component} was started {starts} times and ended each time {detail}{self._said()}".strip(),
+                f"{self.component} was started {starts} times and ended each time{seen}{self._said()}",
                 "the old manifest is put back; correct the setting that it names",
             )
 

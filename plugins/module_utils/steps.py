@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils import changes, kubelet_step, objects, static_pods, system_steps
@@ -14,7 +14,7 @@ from ansible_collections.ninepaths.kubernetes.plugins.module_utils.context impor
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.failures import JobError
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.writer import Writer, parse_all, stage_of
 
-STEPS = {
+STEPS: dict[str, Callable[[Mapping[str, Any], Context, str], Step]] = {
     "account": system_steps.Account,
     "files": system_steps.Files,
     "units": system_steps.Units,
@@ -37,8 +37,7 @@ def build(context: Context) -> list[Step]:
             "a kubelet restart and a static pod change are in one job",
             "they belong to different waves: a kubelet that has not reached the API since its start does not stop an old pod",
         )
-    for step in context.job["steps"]:
-        parse_all(_files(step))
+    parse_all(item for step in context.job["steps"] for item in _files(step))
     return [STEPS[op](step, context, f"{number}:{op}") for number, (op, step) in enumerate(zip(operations, context.job["steps"]), 1)]
 
 

@@ -12,15 +12,17 @@ import os
 import socket
 import ssl
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils import http1, x509
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.der import DerError
 
 TIMEOUT = 5.0
+NO_ADDRESS = "not an address that can be dialled"
 CONNECT, HANDSHAKE, RESPONSE = "connect", "handshake", "response"
 PLAIN_TO_TLS = b"HTTP request to an HTTPS server"  # what Go's server says to plain HTTP on a TLS port
-NO_HEADERS: Mapping[str, str] = {}
+NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 EVIDENCE_BODY = 1 << 22
 
 
@@ -107,10 +109,24 @@ def with_client_data(context: ssl.SSLContext, certificate: bytes, key: bytes) ->
     return context
 
 
-def attempt(address: str, port: int, context: ssl.SSLContext | None, path: str = "/", headers: Mapping[str, str] = NO_HEADERS) -> Outcome:
-    """Connect, shake hands (without a context: plain HTTP), ask for a path, and say how it ended. Never raises for what the peer does."""
+def attempt(
+    address: str,
+    port: int,
+    context: ssl.SSLContext | None,
+    path: str = "/",
+    headers: Mapping[str, str] = NO_HEADERS,
+    timeout: float = TIMEOUT,
+) -> Outcome:
+    """Connect, shake hands (without a context: plain HTTP), ask for a path, and say how it ended.
+
+    `timeout` is in seconds, for each step. Never raises for what the peer does.
+    """
+    if not 0 < port < 1 << 16:  # the resolver would take it modulo 65536
+        return Outcome(CONNECT, NO_ADDRESS)
     try:
-        raw = socket.create_connection((address, port), TIMEOUT)
+        raw = socket.create_connection((address, port), timeout)
+    except (socket.gaierror, ValueError):
+        return Outcome(CONNECT, NO_ADDRESS)
     except OSError as error:
         return Outcome(CONNECT, reason(error), by_peer=isinstance(error, ConnectionRefusedError))
     with raw:
@@ -166,7 +182,7 @@ def _peer_ended(error: BaseException) -> bool:
     if isinstance(error, ssl.SSLCertVerificationError):
         return False
     if isinstance(error, ssl.SSLError):
-        return isinstance(error, ssl.SSLEOFError) or "ALERT" in (error.reason or "")
+        return isinstance(error, ssl.SSLEOFError) or "ALERT" in (getattr(error, "reason", None) or "")
     return isinstance(error, (ConnectionResetError, ConnectionAbortedError, BrokenPipeError))
 
 
@@ -175,7 +191,7 @@ def reason(error: BaseException) -> str:
     if isinstance(error, ssl.SSLCertVerificationError):
         return str(error.verify_message or "the certificate cannot be verified")
     if isinstance(error, ssl.SSLError):
-        return (error.reason or "TLS error").lower().replace("_", " ")
+        return (getattr(error, "reason", None) or "TLS error").lower().replace("_", " ")
     if isinstance(error, (socket.timeout, TimeoutError)):
         return "no answer in time"
     if isinstance(error, OSError):

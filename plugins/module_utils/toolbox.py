@@ -28,6 +28,7 @@ from ansible_collections.ninepaths.kubernetes.plugins.module_utils.machine impor
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.node import LOUD, harmless
 
 PRESSURES = ("DiskPressure", "MemoryPressure", "PIDPressure")
+MIRRORED = "kubernetes.io/config.hash"
 SERVER = re.compile(r"""^\s*server:\s*["']?(https://[^\s"']+)""", re.MULTILINE)
 
 
@@ -100,18 +101,43 @@ class Toolbox:
                 )
 
     def pod_is_ready(self, context: Context, component: str, uid: str) -> bool:
-        """Does the kubelet report our pod of this UID as started and ready? Raises Waiting with what is missing."""
+        """Does the kubelet report our pod of this UID as started and ready? Raises Waiting with what is missing.
+
+        It is asked itself where this host has the certificate for that; its reports to the API can lag by more than a minute.
+        """
+        pods = self._kubelet_pods()
+        if pods is None:
+            pods = [self._mirror_pod(component)]
+        for pod in pods:
+            metadata = pod.get("metadata") or {}
+            if uid in (metadata.get("uid"), (metadata.get("annotations") or {}).get(MIRRORED)):
+                if not _all_ready(pod):
+                    raise Waiting("not started and ready yet")
+                return True
+        raise Waiting("it does not report the new pod yet")
+
+    def _mirror_pod(self, component: str) -> dict[str, Any]:
         try:
-            pod = self.kubelet_api().get(f"/api/v1/namespaces/kube-system/pods/{component}-{self.node}")
+            return self.kubelet_api().get(f"/api/v1/namespaces/kube-system/pods/{component}-{self.node}")
         except (api.ApiError, OSError) as error:
             self.forget_kubelet_api()
             raise Waiting(str(error)) from error
-        if (pod["metadata"].get("annotations") or {}).get("kubernetes.io/config.hash") != uid:
-            raise Waiting("the kubelet still reports the old pod")
-        statuses = pod.get("status", {}).get("containerStatuses") or []
-        if not statuses or not all(status.get("started") and status.get("ready") for status in statuses):
-            raise Waiting("not started and ready yet")
-        return True
+
+    def _kubelet_pods(self) -> list[dict[str, Any]] | None:
+        """The pods that this host's kubelet knows, by its own port; None without a certificate to ask with. Raises Waiting."""
+        certificate, key = (f"{layout_kubeadm.PKI}/apiserver-kubelet-client.{end}" for end in ("crt", "key"))
+        if not (self.machine.exists(certificate) and self.machine.exists(key)):
+            return None
+        # The kubelet's certificate may still be self-signed; nothing is sent but a GET to this host's own port.
+        context = tls.with_client(tls.unverified(), self.host.real(certificate), self.host.real(key))
+        outcome = tls.attempt("127.0.0.1", KUBELET_PORT, context, "/pods")
+        if outcome.status != 200:
+            raise Waiting(f"/pods on port {KUBELET_PORT}: {outcome.status or outcome.refusal}")
+        try:
+            found = json.loads(outcome.body)
+        except ValueError as error:
+            raise Waiting(f"/pods on port {KUBELET_PORT}: no JSON") from error
+        return list(found.get("items") or [])
 
     # --- kubelet ------------------------------------------------------------------------------------------------------------
 
@@ -148,18 +174,13 @@ class Toolbox:
 
     def static_pods_known(self) -> bool:
         """Does the kubelet list each of our static pods as ready? Raises Waiting. True on a node that has none, or no certificate to ask with."""
-        certificate, key = (f"{layout_kubeadm.PKI}/apiserver-kubelet-client.{end}" for end in ("crt", "key"))
-        wanted = {name for name in layout_kubeadm.COMPONENTS if self.machine.exists(layout_kubeadm.manifest(name))}
-        if not wanted or not self.machine.exists(certificate):
+        wanted = {f"{name}-{self.node}" for name in layout_kubeadm.COMPONENTS if self.machine.exists(layout_kubeadm.manifest(name))}
+        pods = self._kubelet_pods() if wanted else None
+        if pods is None:
             return True
-        # The kubelet's certificate may still be self-signed; nothing is sent but a GET to this host's own port.
-        context = tls.with_client(tls.unverified(), self.host.real(certificate), self.host.real(key))
-        outcome = tls.attempt("127.0.0.1", KUBELET_PORT, context, "/pods")
-        if outcome.status != 200:
-            raise Waiting(f"/pods on port {KUBELET_PORT}: {outcome.status or outcome.refusal}")
-        ready = set(ready_static_pods(outcome.body, self.node))
-        if wanted - ready:
-            raise Waiting(f"not yet ready: {', '.join(sorted(wanted - ready))}")
+        missing = wanted - {str(pod["metadata"]["name"]) for pod in pods if _all_ready(pod)}
+        if missing:
+            raise Waiting(f"not yet ready: {', '.join(sorted(missing))}")
         return True
 
     # --- certificates -------------------------------------------------------------------------------------------------------
@@ -194,16 +215,6 @@ class Toolbox:
             raise TransactionError(f"the CA for kubelets, {path}, cannot be used: {error}", "correct the file") from error
 
 
-def ready_static_pods(body: bytes, node: str) -> list[str]:
-    """Names of the static pods that a kubelet's /pods lists as ready, without the node's name at the end."""
-    found = []
-    for pod in json.loads(body).get("items") or []:
-        metadata = pod.get("metadata") or {}
-        statuses = (pod.get("status") or {}).get("containerStatuses") or []
-        if (
-            (metadata.get("annotations") or {}).get("kubernetes.io/config.source") == "file"
-            and statuses
-            and all(one.get("ready") for one in statuses)
-        ):
-            found.append(str(metadata.get("name")).removesuffix(f"-{node}"))
-    return found
+def _all_ready(pod: Mapping[str, Any]) -> bool:
+    statuses = (pod.get("status") or {}).get("containerStatuses") or []
+    return bool(statuses) and all(one.get("started") and one.get("ready") for one in statuses)

@@ -97,7 +97,8 @@ class Transaction:
             return self._end_failed(cause, failure)
         healthy, ill = self._settle()
         data = {"state": journals.UNDONE, "healthy": healthy, "cause": cause, "advice": advice, **({"ill": ill} if ill else {})}
-        self._end(f"undone: {cause}" + ("" if healthy else f"; still not healthy: {'; '.join(ill)}"), data)
+        done = "undone" if self._changed() else "nothing was changed"
+        self._end(f"{done}: {cause}" + ("" if healthy else f"; still not healthy: {'; '.join(ill)}"), data)
         return journals.UNDONE
 
     def restore_files(self) -> None:
@@ -160,6 +161,10 @@ class Transaction:
                 self.machine, self.context.tools.administrator(self.context), self.job["lease"], str(self.job.get("host"))
             )
             lease.release()
+
+    def _changed(self) -> bool:
+        """Was anything announced but the begin of a step?"""
+        return any(line["event"] == "step" and set(line["data"]) - {"begun"} for line in self.journal.lines)
 
     def _begun(self) -> list[Step]:
         names = {line["step"] for line in self.journal.lines if line["event"] == "step"}

@@ -75,8 +75,9 @@ def arm(host: Machine, name: str, directory: str, seconds: float) -> None:
     _remove_boot_unit(host)
     if not host.exists(WANTS):
         host.files.make_directory(host.at(WANTS), 0o755)
-    host.files.write_new(host.at(f"{UNITS}/{BOOT_UNIT}"), text, 0o644)
-    host.files.sync_directory(host.at(UNITS))
+    draft = host.at(_draft(name))
+    host.files.write_new(draft, text, 0o644)
+    host.files.rename(draft, host.at(f"{UNITS}/{BOOT_UNIT}"))
     host.files.symlink(f"{UNITS}/{BOOT_UNIT}", host.at(f"{WANTS}/{BOOT_UNIT}"))
     argv = [
         "systemd-run", "--quiet", "--collect", f"--unit={unit_name(name)}-undo", f"--on-active={seconds:.0f}", "--timer-property=AccuracySec=1s",
@@ -88,8 +89,14 @@ def arm(host: Machine, name: str, directory: str, seconds: float) -> None:
 def disarm(host: Machine, name: str, directory: str) -> None:
     """Stop the timer and remove the boot-time unit, if it is this transaction's. Raises OSError."""
     host.command(["systemctl", "stop", f"{unit_name(name)}-undo.timer"])  # not loaded any more (after a reboot) is fine
+    host.files.remove(host.at(_draft(name)))
     if is_armed(host, directory):
         _remove_boot_unit(host)
+
+
+def _draft(name: str) -> str:
+    """The boot-time unit while it is written; systemd reads no name with this end."""
+    return f"{UNITS}/.ninepaths-{name}.draft"
 
 
 def is_armed(host: Machine, directory: str) -> bool:

@@ -231,10 +231,10 @@ def owner_of(change: FileChange) -> tuple[int, int]:
 
 
 def parse_all(items: Iterable[Mapping[str, Any]]) -> list[FileChange]:
-    """Decode a step's file changes. Raises JobError, also for a path that is named twice."""
+    """Decode file changes. Raises JobError, also for a path that is named twice: undo knows one state before, not two."""
     parsed = [changes.parse(item) for item in items]
     paths = [change.path for change in parsed]
     twice = sorted({path for path in paths if paths.count(path) > 1})
     if twice:
-        raise JobError(f"{twice[0]} is changed twice in one step")
+        raise JobError(f"{twice[0]} is changed twice in one job")
     return parsed

@@ -1,7 +1,7 @@
 # Copyright: ninepaths contributors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Base of the action plugins: validated options, the run spool, and one round trip that runs a program on the target. Private to the collection."""
+"""Base of the action plugins: validated options, the run spool, one round trip that runs a program on the target. Private."""
 
 from __future__ import annotations
 
@@ -11,18 +11,22 @@ from collections.abc import Iterable, Mapping
 from dataclasses import fields, replace
 from typing import Any, ClassVar
 
-from ansible import constants as C
+from ansible import constants
 from ansible.errors import AnsibleConnectionFailure, AnsibleError
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
-
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils import bundle
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.settings import Settings, SettingsError
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.spool import Spool, SpoolError
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.terminal import Line
 
 display = Display()
-TONES: Mapping[str, str | None] = {"plain": None, "good": C.COLOR_OK, "notice": C.COLOR_CHANGED, "bad": C.COLOR_ERROR}
+TONES: Mapping[str, str | None] = {
+    "plain": None,
+    "good": constants.COLOR_OK,
+    "notice": constants.COLOR_CHANGED,
+    "bad": constants.COLOR_ERROR,
+}
 
 NOT_ROOT, NO_PYTHON = "ninepaths-not-root", "ninepaths-no-python"
 OLDEST_PYTHON = (3, 9)
@@ -32,11 +36,27 @@ SETTINGS = tuple(f"ninepaths_{field.name}" for field in fields(Settings))
 
 # (what the host answered, what it means, what to do); the first that is found counts.
 REFUSALS = (
-    (r"you must have a tty", "sudo demands a terminal (requiretty)", "remove 'Defaults requiretty' for this user from sudoers; use_pty is fine"),
-    (r"\ba password is required|Missing \w+ password", "{become} asks for a password", "run with --ask-become-pass or give the user NOPASSWD"),
-    (r"privilege escalation prompt", "{become} did not ask for a password and did not go on", "check ansible_become_method and its password"),
+    (
+        r"you must have a tty",
+        "sudo demands a terminal (requiretty)",
+        "remove 'Defaults requiretty' for this user from sudoers; use_pty is fine",
+    ),
+    (
+        r"\ba password is required|Missing \w+ password",
+        "{become} asks for a password",
+        "run with --ask-become-pass or give the user NOPASSWD",
+    ),
+    (
+        r"privilege escalation prompt",
+        "{become} did not ask for a password and did not go on",
+        "check ansible_become_method and its password",
+    ),
     (r"Incorrect \w+ password|incorrect password", "{become} did not accept the password", "check ansible_become_password"),
-    (r"not in the sudoers file|is not allowed to|may not run sudo", "the login user may not use {become}", "allow it to run commands as root"),
+    (
+        r"not in the sudoers file|is not allowed to|may not run sudo",
+        "the login user may not use {become}",
+        "allow it to run commands as root",
+    ),
     (r"(sudo|su|doas): (command )?not found", "{become} is not installed", "install it or log in as root with become: false"),
     (NOT_ROOT, "the login user is not root", "set become: true"),
     (NO_PYTHON, "no Python 3.9 or newer was found{rest}", "install python3 or set ansible_python_interpreter"),
@@ -44,7 +64,7 @@ REFUSALS = (
 )
 
 
-class ActionFailure(Exception):
+class ActionError(Exception):
     """A task that fails: the host, the cause in one sentence, and what to do about it."""
 
     def __init__(self, host: str, cause: str, advice: str = "", **result: Any) -> None:
@@ -52,14 +72,14 @@ class ActionFailure(Exception):
         self.host, self.cause, self.advice, self.result = host, cause, advice, result
 
 
-class NinepathsAction(ActionBase):
+class NinepathsAction(ActionBase):  # type: ignore[misc]  # Ansible has no types
     """One task of ours. A subclass names its options and implements `act`."""
 
     _requires_connection = False
     OPTIONS: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
 
     def act(self, options: Mapping[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
-        """Do the task and return its result; raises ActionFailure."""
+        """Do the task and return its result; raises ActionError."""
         raise NotImplementedError
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
@@ -69,7 +89,7 @@ class NinepathsAction(ActionBase):
         variables = task_vars or {}
         try:
             return self.act(options, variables)
-        except ActionFailure as failure:
+        except ActionError as failure:
             return {"failed": True, "changed": False, "msg": str(failure), **failure.result}
         except SpoolError as error:
             return {"failed": True, "changed": False, "msg": f"{self.host(variables)}: {error}"}
@@ -86,7 +106,7 @@ class NinepathsAction(ActionBase):
 
     def spool(self) -> Spool:
         """This run's spool."""
-        return Spool.under(C.DEFAULT_LOCAL_TMP)
+        return Spool.under(constants.DEFAULT_LOCAL_TMP)
 
     def host(self, task_vars: Mapping[str, Any]) -> str:
         """Name of the machine that the task acts on: the delegate where there is one."""
@@ -100,14 +120,14 @@ class NinepathsAction(ActionBase):
         return {name: _plain(self._templar.template(source[name])) for name in names if name in source}
 
     def settings(self, task_vars: Mapping[str, Any]) -> Settings:
-        """The operator's settings; tags `path1` … `path9` narrow the paths. Raises ActionFailure with all that is wrong in them."""
+        """The operator's settings; tags `path1` … `path9` narrow the paths. Raises ActionError with all that is wrong in them."""
         variables = self.cluster_variables(task_vars, SETTINGS)
         tagged = {int(tag[4:]) for tag in task_vars.get("ansible_run_tags", ()) if re.fullmatch(r"path[1-9]", tag)}
         skipped = {int(tag[4:]) for tag in task_vars.get("ansible_skip_tags", ()) if re.fullmatch(r"path[1-9]", tag)}
         try:
             settings = Settings.parse(variables)
         except SettingsError as error:
-            raise ActionFailure(self.host(task_vars), "; ".join(error.problems)) from error
+            raise ActionError(self.host(task_vars), "; ".join(error.problems)) from error
         paths = tuple(path for path in settings.paths if path not in skipped and (not tagged or path in tagged))
         return replace(settings, paths=paths)
 
@@ -119,11 +139,13 @@ class NinepathsAction(ActionBase):
     def program(self, entry: str, request: Mapping[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         """Run a program of `module_utils` on the target in one round trip and return its answer.
 
-        Raises AnsibleConnectionFailure when the host cannot be reached and ActionFailure when the program could not run or failed.
+        Raises AnsibleConnectionFailure when the host cannot be reached and ActionError when the program could not run or failed.
         """
         host = self.host(task_vars)
         if not getattr(self._connection, "has_pipelining", False):
-            raise ActionFailure(host, f"the connection {self._connection.transport!r} cannot carry a program on stdin", "use ssh, local or podman")
+            raise ActionError(
+                host, f"the connection {self._connection.transport!r} cannot carry a program on stdin", "use ssh, local or podman"
+            )
         interpreter = self._interpreter(task_vars)
         try:
             done = self._low_level_execute_command(_command(interpreter), in_data=bundle.assemble(self._frame(entry), entry, request))
@@ -140,7 +162,7 @@ class NinepathsAction(ActionBase):
             if error.kind == "NoResult":
                 raise self._refusal(host, f"{done['stderr']}\n{done['stdout']}", interpreter) from error
             advice = "set ansible_python_interpreter to a newer one" if error.kind == "PythonTooOld" else f"{error.kind} at {error.where}"
-            raise ActionFailure(host, error.message, advice) from error
+            raise ActionError(host, error.message, advice) from error
 
     def _frame(self, entry: str) -> str:
         """The program without its request, made by the first worker of a run that needs it."""
@@ -159,18 +181,18 @@ class NinepathsAction(ActionBase):
         variables = task_vars
         if self._task.delegate_to:
             variables = task_vars.get("ansible_delegated_vars", {}).get(self._task.delegate_to, task_vars)
-        configured = C.config.get_config_value("INTERPRETER_PYTHON", variables=variables)
+        configured = constants.config.get_config_value("INTERPRETER_PYTHON", variables=variables)
         value = str(self._templar.template(configured) or "")
         return "" if value.startswith("auto") else value
 
-    def _refusal(self, host: str, answer: str, interpreter: str) -> ActionFailure:
+    def _refusal(self, host: str, answer: str, interpreter: str) -> ActionError:
         become = self._connection.become.name.rpartition(".")[2] if self._connection.become else "sudo"
         for pattern, cause, advice in REFUSALS:
             found = re.search(f"(?:{pattern})(?P<rest>.*)", answer)
             if found:
                 words = {"become": become, "interpreter": interpreter or "python3", "rest": found["rest"].rstrip()}
-                return ActionFailure(host, cause.format(**words), advice)
-        return ActionFailure(host, f"the program gave no result: {_one_line(answer)}", "look at the host's ssh and sudo logs")
+                return ActionError(host, cause.format(**words), advice)
+        return ActionError(host, f"the program gave no result: {_one_line(answer)}", "look at the host's ssh and sudo logs")
 
 
 def _command(interpreter: str) -> str:

@@ -1,7 +1,7 @@
 # Copyright: ninepaths contributors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the actions that know the whole cluster share: planning from the spool, and a report at the end, also at a bad one. Private to the collection."""
+"""What the actions that know the whole cluster share: planning from the spool, and a report at the end, also at a bad one. Private."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils import flags
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils import report as reporting
-from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils._action import ActionFailure, NinepathsAction
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils._action import ActionError, NinepathsAction
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.catalogue import approver_assets
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.controls import Control, ControlError, load
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.model import Inventory, PlanErrors
@@ -54,7 +54,7 @@ class ClusterAction(NinepathsAction):
         return {host: failed.get(host, reason) for host in sorted(hosts - known)}
 
     def plan_now(self, task_vars: Mapping[str, Any]) -> dict[str, Any]:
-        """The plan of what the spool holds. Raises ActionFailure when nothing may be touched; the causes are then in the report as well."""
+        """The plan of what the spool holds. Raises ActionError when nothing may be touched; the causes are then in the report as well."""
         spool = self.spool()
         if not spool.all("observation"):
             found = [{"host": host, "file": None, "cause": text, "advice": None} for host, text in self.unobserved(task_vars).items()]
@@ -73,21 +73,25 @@ class ClusterAction(NinepathsAction):
             found = [{"host": e.host, "file": e.file, "cause": e.cause, "advice": e.advice} for e in errors.errors]
             raise self.failed(task_vars, found) from errors
         except flags.FlagDataError as error:
-            raise self.failed(task_vars, [{"host": None, "file": None, "cause": str(error), "advice": "reinstall the collection"}]) from error
-        except ActionFailure as error:
+            raise self.failed(
+                task_vars, [{"host": None, "file": None, "cause": str(error), "advice": "reinstall the collection"}]
+            ) from error
+        except ActionError as error:
             raise self.failed(task_vars, [{"host": None, "file": None, "cause": error.cause, "advice": error.advice}]) from error
         except SettingsError as error:
-            raise self.failed(task_vars, [{"host": None, "file": None, "cause": text, "advice": None} for text in error.problems]) from error
+            raise self.failed(
+                task_vars, [{"host": None, "file": None, "cause": text, "advice": None} for text in error.problems]
+            ) from error
         return made.as_dict()
 
     def controls(self) -> tuple[Control, ...]:
-        """All controls. Raises ActionFailure naming the file that cannot be used."""
+        """All controls. Raises ActionError naming the file that cannot be used."""
         try:
             return _controls()
         except ControlError as error:
-            raise ActionFailure("localhost", str(error), "reinstall the collection, or correct the file") from error
+            raise ActionError("localhost", str(error), "reinstall the collection, or correct the file") from error
 
-    def failed(self, task_vars: Mapping[str, Any], errors: Sequence[Mapping[str, Any]]) -> ActionFailure:
+    def failed(self, task_vars: Mapping[str, Any], errors: Sequence[Mapping[str, Any]]) -> ActionError:
         """Record errors, write the report as it stands, and return the failure to raise."""
         spool = self.spool()
         for error in errors:
@@ -98,7 +102,7 @@ class ClusterAction(NinepathsAction):
         more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
         if more:
             self.show(Line(f"{'error':<{LABEL}}{clean(error_text(error))}", "bad") for error in errors)
-        return ActionFailure(host, error_text(first) + more, f"report: {path}", errors=[dict(error) for error in errors])
+        return ActionError(host, error_text(first) + more, f"report: {path}", errors=[dict(error) for error in errors])
 
     def conclude(self, task_vars: Mapping[str, Any]) -> tuple[dict[str, Any], Path]:
         """Write the report of everything that the spool holds; returns it and its path."""

@@ -24,7 +24,7 @@ TIMED_OUT = 124
 
 
 class SentSources:
-    """Imports the modules that came with the program, under the names that they have in the collection (a finder and loader of importlib)."""
+    """Imports the modules that came with the program, under their names in the collection (a finder and loader of importlib)."""
 
     def __init__(self, sources: Mapping[str, str]) -> None:
         self.sources = sources
@@ -52,7 +52,13 @@ def run(argv: Sequence[str], *, stdin: bytes = b"", timeout: float = 30.0) -> An
 
     try:
         process = subprocess.Popen(
-            list(argv), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=ENVIRONMENT, cwd="/", start_new_session=True
+            list(argv),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=ENVIRONMENT,
+            cwd="/",
+            start_new_session=True,
         )
     except OSError as error:
         return RunResult(NOT_STARTED, "", f"{argv[0]}: {error.strerror}")

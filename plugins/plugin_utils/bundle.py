@@ -29,7 +29,7 @@ BEGIN = "-----BEGIN NINEPATHS RESULT-----"
 END = "-----END NINEPATHS RESULT-----"
 
 # Read by whatever Python the host has, so it must parse on an old one.
-FRAME = '''\
+FRAME = """\
 # ninepaths: this program observes or changes a Kubernetes node; it was sent by the collection ninepaths.kubernetes.
 # SOURCES holds module_utils of the same version, without comments.
 import sys
@@ -40,7 +40,7 @@ import base64, json, zlib
 SOURCES = json.loads(zlib.decompress(base64.b64decode({sources!r})).decode("utf-8"))
 PRELUDE = {{"__name__": "ninepaths_prelude"}}
 exec(compile(SOURCES.pop(""), "_prelude.py", "exec"), PRELUDE)
-'''
+"""
 TAIL = "sys.exit(PRELUDE['execute'](SOURCES, {entry!r}, json.loads({request!r}), {begin!r}, {end!r}))\n"
 TOO_OLD = json.dumps({"schema": 1, "error": {"type": "PythonTooOld", "message": "Python %d.%d.%d is older than 3.9", "where": ""}})
 

@@ -24,6 +24,9 @@ class View(Protocol):
     @property
     def seen(self) -> Host: ...
 
+    def current(self, name: str) -> Value | None:
+        """A flag or field as it is."""
+
     def planned(self, name: str) -> Value | None:
         """A flag or field as it would be."""
 
@@ -65,7 +68,7 @@ def _tls12_allowed(key: str, view: View) -> str | None:
 
 
 def _document_unset_or_ours(key: str, view: View) -> str | None:
-    current = view.planned(f"current:{key}")
+    current = view.current(key)
     if current is None or show(current).startswith(f"{OWN_DIRECTORY}/"):
         return None
     return f"--{key} names {show(current)}, which is yours; put what you want of our document into it"

@@ -7,6 +7,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 
 MASK = "********"
 # A key or flag whose name says that its value is a secret, as YAML, JSON, shell or command line write it.
@@ -21,6 +22,7 @@ _PEM = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIV
 _JWT = re.compile(r"eyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]{8,}")
 
 
+@lru_cache(maxsize=1024)
 def unified(before: str | None, after: str | None, path: str) -> str:
     """A unified diff, secrets masked; "" where both are the same. None: there is no such file."""
     if before == after:

@@ -186,7 +186,8 @@ def _replace(text: str, node: Any, value: object, path: Path) -> str:
     if _is_block(node):
         return _replace_block(text, node, value)
     if not collection or _in_flow(text, path) or (_is_flow(node) and node.value):
-        made = _flow(value) if collection or _in_flow(text, path) else _scalar_or_empty(value, _style(node))
+        quote = _style(node) or ("json" if _in_flow(text, path) else None)
+        made = _flow(value) if collection else _scalar_or_empty(value, quote)
         space = " " if start > 0 and text[start - 1] in ":-" and start == end else ""
         return text[:start] + space + made + text[end:]
     column = _parent_column(text, path) - (_INDENT if path and isinstance(value, list) else 0)

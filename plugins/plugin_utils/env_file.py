@@ -8,7 +8,7 @@ import re
 
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.argv import flag_name
 
-_LINE = re.compile(r"""(?P<head>\s*[A-Za-z_][A-Za-z0-9_]*=)(?P<quote>["']?)(?P<value>[^"'\\]*)(?P=quote)(?P<tail>\s*)""")
+_LINE = re.compile(r"""(?P<head>\s*[A-Za-z_][A-Za-z0-9_]*=)(?P<quote>["']?)(?P<value>[^"'\\\r\n]*)(?P=quote)(?P<tail>\s*)""")
 
 
 class EnvFileError(ValueError):

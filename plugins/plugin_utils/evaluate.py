@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils import config_file, env_file, static_pod
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils import env_file, static_pod
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.config_file import ConfigError, ConfigFile
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.controls import Control
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.drafts import ROOT, Edit, HostDraft, PodRoll, reasons
@@ -14,7 +14,7 @@ from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.edit import E
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.env_file import EnvFileError
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.flags import ETCD, FlagDataError
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.globs import matching
-from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.judge import Item, Verdict, judge
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.judge import NOT_OFFERED, Item, Verdict, judge
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.merge import MergeError, Value, show
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.model import Outcome, PlanError
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.observed import KUBELET_PKI, OWN_DIRECTORY, Component, Host, Kubelet
@@ -100,7 +100,7 @@ def _files_outcome(control: Control, host: Host, wrong: Sequence[str], status: s
         return f"{first}{more}: {mode}" + (f" {owner}:{group}" if owner else "")
 
     return Outcome(
-        control.id, control.path, host.name, status, said(before), said(after), reason, "not-offered-yet" if status == "held" else None
+        control.id, control.path, host.name, status, said(before), said(after), reason, NOT_OFFERED if status == "held" else None
     )
 
 
@@ -118,7 +118,7 @@ def sysctls(host: Host, draft: HostDraft, selected: Iterable[Selected]) -> None:
         elif raw.strip() == str(entry.value):
             draft.outcomes.append(Outcome(control.id, control.path, host.name, "ok", entry.value, entry.value))
         elif control.held:
-            draft.outcomes.append(Outcome(control.id, control.path, host.name, "held", raw, raw, control.held, "not-offered-yet"))
+            draft.outcomes.append(Outcome(control.id, control.path, host.name, "held", raw, raw, control.held, NOT_OFFERED))
         else:
             draft.outcomes.append(Outcome(control.id, control.path, host.name, "change", raw, entry.value, control.why))
             draft.sysctls[control.sysctl] = entry.value
@@ -224,7 +224,7 @@ def kubelet(host: Host, found: Kubelet, draft: HostDraft, selected: Sequence[Sel
 
 def _edited(host: Host, path: str, config: ConfigFile, fields: Mapping[str, Value | None]) -> str:
     try:
-        return config_file.edited(config, fields)
+        return host.knowledge.edited(config, fields)
     except EditError as error:
         raise PlanError(host.name, path, str(error), BY_HAND) from error
 

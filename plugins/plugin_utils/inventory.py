@@ -116,6 +116,8 @@ def unwell(inventory: Inventory, hosts: Hosts) -> list[PlanError]:
             members[str(member["name"] or member["id"])] = members.get(str(member["name"] or member["id"]), True) and bool(
                 member["healthy"]
             )
+    stopped = [host for host in hosts.values() if host.seen.get("kubelet") and not host.seen["kubelet"]["active"]]
+    errors += [PlanError(host.name, None, "its kubelet does not run", "start it, then run again; nothing was touched") for host in stopped]
     by_node = {host.node: host.name for host in hosts.values()}
     errors += [
         PlanError(by_node.get(name, name), None, f"its node {name} is not ready", "mend it, then run again; nothing was touched")

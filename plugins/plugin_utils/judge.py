@@ -21,6 +21,9 @@ from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.selection imp
 
 Planned = Mapping[str, Optional[Value]]
 CIPHERS_FIT = "ciphers-fit-serving-key"
+TLS12_ALLOWED = "tls12-allowed"
+NOT_OFFERED = "not-offered-yet"
+_RELEASED = "TLS 1.3 becomes the floor, which has ciphers of its own; with a list as well the component would not start."
 
 
 @dataclass(frozen=True)
@@ -34,11 +37,12 @@ class Obstacle:
 
 @dataclass(frozen=True)
 class Item:
-    """A selected control with what it wants of this target."""
+    """A selected control with what it wants of this target. `missing`: what its value could not be made of."""
 
     control: Control
     key: str
     rule: Rule
+    missing: str | None = None
 
     @property
     def id(self) -> str:
@@ -90,8 +94,8 @@ class Target(ABC):
         """What speaks against a control that needs another one, which does not belong to this target."""
 
     @abstractmethod
-    def fits(self, item: Item, planned: Planned) -> bool:
-        """Whether the component can start with the cipher list that a control would make."""
+    def holds(self, condition: str, item: Item, planned: Planned) -> bool:
+        """Whether a condition that a control needs holds, given what would be set."""
 
     @abstractmethod
     def is_list(self, key: str) -> bool:
@@ -103,23 +107,24 @@ def judge(target: Target, selected: Iterable[Selected]) -> Verdict:
     items, outcomes = _items(target, selected)
     now = {key: target.current(key, like) for key, like in _kinds(items).items()}
     good = [item for item in items if satisfied(_on(item, now), now[item.key]) and target.settled(item)]
-    active = [item for item in items if item not in good]
-    against: dict[str, Obstacle] = {}
-    for item in active:
-        if item.control.held:
-            against[item.id] = Obstacle("held", item.control.held, "not-offered-yet")
+    met = {item.id for item in good}
+    active = [item for item in items if item.id not in met]
+    against = _from_the_start(active)
     while True:
         left = [item for item in active if item.id not in against]
-        planned = _merged(target, [*good, *left], now)
+        planned, released = _with_released(target, good, left, now)
         here = {item.id: item.id not in against for item in items}
         found = {item.id: obstacle for item in left if (obstacle := _obstacle(target, item, planned, now, here)) is not None}
         if not found:
             break
         against.update(found)
-    outcomes += [_good(target, item, now) for item in good]
+    kept = [item for item in good if item.id not in released]
+    gone = [item for item in good if item.id in released]
+    outcomes += [_good(target, item, now) for item in kept]
     outcomes += [_bad(target, item, now, against[item.id]) for item in active if item.id in against]
-    outcomes += [_changed(target, item, now, planned) for item in left]
-    return Verdict(tuple(sorted(outcomes, key=lambda outcome: outcome.id)), now, planned, tuple(left), tuple(good))
+    outcomes += [_changed(target, item, now, planned, item.control.why) for item in left]
+    outcomes += [_changed(target, item, now, planned, _RELEASED) for item in gone]
+    return Verdict(tuple(sorted(outcomes, key=lambda outcome: outcome.id)), now, planned, (*left, *gone), tuple(kept))
 
 
 def _items(target: Target, selected: Iterable[Selected]) -> tuple[list[Item], list[Outcome]]:
@@ -133,16 +138,34 @@ def _items(target: Target, selected: Iterable[Selected]) -> tuple[list[Item], li
             outcomes.append(Outcome(control.id, control.path, target.host, "not-applicable", reason=reason))
             continue
         value = target.resolve(control, entry.value)
-        if value is None and (control.value is not None or control.document):
-            what = control.value.name if isinstance(control.value, Ref) else "the document"
-            outcomes.append(
-                Outcome(control.id, control.path, target.host, "held", reason=f"{what} is not found on this host", held_by=what)
-            )
-            continue
-        rule = Rule(str(control.merge), value, control.refuse, control.unset_ok)
-        items.append(Item(control, str(control.sets), rule))
+        missing = entry.value.name if value is None and isinstance(entry.value, Ref) else None
+        items.append(Item(control, str(control.sets), Rule(str(control.merge), value, control.refuse, control.unset_ok), missing))
     lists = {item.key for item in items if isinstance(item.rule.wanted, tuple) or target.is_list(item.key)}
     return [_as_list(item) if item.key in lists else item for item in items], outcomes
+
+
+def _from_the_start(items: Iterable[Item]) -> dict[str, Obstacle]:
+    """What cannot be applied whatever the others do."""
+    against: dict[str, Obstacle] = {}
+    for item in items:
+        if item.control.held:
+            against[item.id] = Obstacle("held", item.control.held, NOT_OFFERED)
+        elif item.missing:
+            against[item.id] = Obstacle("held", f"there is no file here that could be {item.missing}", item.missing)
+    return against
+
+
+def _with_released(
+    target: Target, good: Sequence[Item], left: Sequence[Item], now: Planned
+) -> tuple[dict[str, Value | None], frozenset[str]]:
+    """What is planned, and the ids of met controls that make room: etcd starts with a cipher list or with TLS 1.3 as floor, not both."""
+    planned = _merged(target, [*good, *left], now)
+    candidates = [item for item in good if TLS12_ALLOWED in item.control.needs and now[item.key] is not None]
+    released = frozenset(item.id for item in candidates if not target.holds(TLS12_ALLOWED, item, planned))
+    if released:
+        planned = _merged(target, [*(item for item in good if item.id not in released), *left], now)
+        planned.update({item.key: None for item in candidates if item.id in released})
+    return planned, released
 
 
 def _as_list(item: Item) -> Item:
@@ -170,7 +193,7 @@ def _merged(target: Target, items: Sequence[Item], now: Planned) -> dict[str, Va
     for item in items:
         # What remains of a list may be too little to start with; the whole wanted list is not.
         shortened = item.rule.policy == "subset" and not equal(planned[item.key], now[item.key])
-        if shortened and CIPHERS_FIT in item.control.needs and not target.fits(item, planned):
+        if shortened and CIPHERS_FIT in item.control.needs and not target.holds(CIPHERS_FIT, item, planned):
             planned[item.key] = item.rule.wanted
     for item in items:
         for name in item.control.drops:
@@ -196,9 +219,10 @@ def _obstacle(target: Target, item: Item, planned: Planned, now: Planned, here: 
             missing = target.required(name)
         if missing:
             return missing
-    if not satisfied(_on(item, now), planned[item.key]):
+    obstacle = target.obstacle(item, planned)
+    if obstacle is None and not satisfied(_on(item, now), planned[item.key]):
         return Obstacle("held", f"another control wants {item.key} to be {show(planned[item.key]) or 'unset'}", item.key)
-    return target.obstacle(item, planned)
+    return obstacle
 
 
 def equal(one: Value | None, other: Value | None) -> bool:
@@ -220,5 +244,5 @@ def _bad(target: Target, item: Item, now: Planned, obstacle: Obstacle) -> Outcom
     return Outcome(item.id, item.control.path, target.host, obstacle.status, value, value, obstacle.reason, obstacle.held_by)
 
 
-def _changed(target: Target, item: Item, now: Planned, planned: Planned) -> Outcome:
-    return Outcome(item.id, item.control.path, target.host, "change", _plain(now[item.key]), _plain(planned[item.key]), item.control.why)
+def _changed(target: Target, item: Item, now: Planned, planned: Planned, reason: str) -> Outcome:
+    return Outcome(item.id, item.control.path, target.host, "change", _plain(now[item.key]), _plain(planned[item.key]), reason)

@@ -4,12 +4,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils import config_file, static_pod
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.argv import COLLECTING, SEPARATE, Argv
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.config_file import ConfigFile
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.flags import ETCD, Flags
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.merge import Value
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.static_pod import StaticPod
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.versions import order
 
@@ -23,6 +24,7 @@ class Knowledge:
         self.flags = flags
         self._pods: dict[tuple[str, str], StaticPod] = {}
         self._configs: dict[tuple[str, str], ConfigFile] = {}
+        self._edited: dict[tuple[str, tuple[tuple[str, Value | None], ...]], str] = {}
         self._unknown: dict[tuple[str, str, str], tuple[str, ...]] = {}
         self._argvs: dict[tuple[tuple[str, ...], str, str], Argv] = {}
         self._fields: dict[tuple[str, str], frozenset[str]] = {}
@@ -40,6 +42,13 @@ class Knowledge:
         if key not in self._configs:
             self._configs[key] = config_file.parse(text, kind)
         return self._configs[key]
+
+    def edited(self, config: ConfigFile, fields: Mapping[str, Value | None]) -> str:
+        """A document with other fields. Raises EditError."""
+        key = (config.text, tuple(sorted(fields.items())))
+        if key not in self._edited:
+            self._edited[key] = config_file.edited(config, fields)
+        return self._edited[key]
 
     def unknown_fields(self, text: str, component: str, minor: str, kind: str = KUBELET_KIND) -> tuple[str, ...]:
         """Fields of a document that the version does not know. Raises ConfigError, FlagDataError."""

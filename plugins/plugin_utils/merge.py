@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import lru_cache
 from typing import Union
 
 Value = Union[str, int, bool, tuple[str, ...]]
@@ -110,9 +111,13 @@ def same(one: Value, other: Value) -> bool:
     """Whether two values mean the same: durations by length, everything else as it is written."""
     if type(one) is not type(other):
         return False
-    if isinstance(one, str) and isinstance(other, str) and _DURATION.fullmatch(one) and (_DURATION.fullmatch(other) or other == "0"):
+    if one != other and isinstance(one, str) and isinstance(other, str) and _is_duration(one) and _is_duration(other):
         return seconds(one) == seconds(other)
     return one == other
+
+
+def _is_duration(text: str) -> bool:
+    return text == "0" or bool(_DURATION.fullmatch(text))
 
 
 def _counted(rule: Rule, current: Value | None) -> Value | None:
@@ -122,6 +127,7 @@ def _counted(rule: Rule, current: Value | None) -> Value | None:
     return current
 
 
+@lru_cache(maxsize=4096, typed=True)
 def _order(value: Value, wanted: Value) -> Fraction:
     """What values are compared by, in the kind of the wanted one."""
     if isinstance(wanted, bool) or isinstance(value, bool) or isinstance(wanted, tuple) or isinstance(value, tuple):

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -78,6 +78,7 @@ class Host:
     name: str
     seen: Observation
     knowledge: Knowledge = field(repr=False)
+    node_version: str | None = None
 
     @property
     def node(self) -> str:
@@ -111,7 +112,7 @@ class Host:
         seen = self.seen.get("kubelet")
         if not seen:
             return None
-        minor = self._minor([seen.get("version")], "the kubelet's version is not known", seen.get("unit"))
+        minor = self._minor([seen.get("version"), self.node_version], "the kubelet's version is not known", seen.get("unit"))
         path = seen.get("config")
         base = self._config(path, minor) if path else None
         dropins = tuple((name, self._config(name, minor)) for name in seen.get("dropins") or ())
@@ -179,7 +180,10 @@ class Host:
 
 def hosts_of(observations: Mapping[str, Observation], knowledge: Knowledge) -> dict[str, Host]:
     """Views of all observed hosts, by name."""
-    return {name: Host(name, observations[name], knowledge) for name in sorted(observations)}
+    clusters = [observations[name].get("cluster") or {} for name in sorted(observations)]
+    versions = {str(node["name"]): node.get("version") for cluster in clusters for node in cluster.get("nodes") or ()}
+    hosts = {name: Host(name, observations[name], knowledge) for name in sorted(observations)}
+    return {name: replace(host, node_version=versions.get(host.node)) for name, host in hosts.items()}
 
 
 def collected(hosts: Iterable[Host]) -> list[PlanError]:

@@ -65,7 +65,7 @@ class ProxyTarget(Target):
     def required(self, name: str) -> Obstacle | None:
         return Obstacle("held", f"{name} is not a setting of kube-proxy, and this control requires it", name)
 
-    def fits(self, item: Item, planned: Planned) -> bool:
+    def holds(self, condition: str, item: Item, planned: Planned) -> bool:
         return True
 
 

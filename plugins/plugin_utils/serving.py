@@ -105,9 +105,10 @@ def state(inventory: Inventory, hosts: Hosts, drafts: Mapping[str, HostDraft]) -
     nodes = sorted(node_names(inventory, hosts) or ())
     planes = control_planes(inventory, hosts)
     by_node = {host.node: host for host in hosts.values() if host.seen.get("kubelet")}
-    unverified = [node for node in nodes if not all(_verified(host, node) for host in planes)]
-    refusals = {node: _refusal(planes, node) for node in unverified}
-    blocked = {node: reason for node in unverified if (reason := _blocked(node, by_node.get(node), drafts, refusals[node], inventory))}
+    verified = [_verified(host) for host in planes]
+    unverified = [node for node in nodes if not all(node in found for found in verified)]
+    refusals = refused_requests(inventory, hosts)
+    blocked = {node: reason for node in unverified if (reason := _blocked(node, by_node.get(node), drafts, refusals.get(node), inventory))}
     return Serving(tuple(unverified), tuple(node for node in unverified if node not in blocked), blocked)
 
 
@@ -125,9 +126,11 @@ def condition(serving: Serving, inventory: Inventory, hosts: Hosts) -> str | Non
     return f"waits until every node serves a signed certificate: {named}{more}"
 
 
-def _verified(host: Host, node: str) -> bool:
-    seen = [entry for entry in (host.cluster or {}).get("kubelets") or () if entry["node"] == node]
-    return bool(seen) and all(entry["verified"] for entry in seen)
+def _verified(host: Host) -> frozenset[str]:
+    """Nodes whose kubelet a control plane has verified, at every address that it may use."""
+    seen = (host.cluster or {}).get("kubelets") or ()
+    failed = {entry["node"] for entry in seen if not entry["verified"]}
+    return frozenset(entry["node"] for entry in seen) - failed
 
 
 def _refusal(planes: Iterable[Host], node: str) -> str | None:

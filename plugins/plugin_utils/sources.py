@@ -18,7 +18,7 @@ from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.edit import E
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.judge import Item, Verdict, equal
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.knowledge import Knowledge
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.kubeadm_config import ClusterConfiguration, KubeadmError
-from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.merge import Value, like, merge, satisfied, show
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.merge import MergeError, Value, like, merge, satisfied, show
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.model import NAMESPACE, Outcome, PlanError
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.observed import OWN_DIRECTORY
 
@@ -83,7 +83,7 @@ def kubeadm(
         for component in sorted(verdicts):
             if config.has(component):
                 config = _Arguments(found, component, minors, knowledge).apply(config, verdicts[component])
-    except (KubeadmError, EditError) as error:
+    except (KubeadmError, EditError, MergeError) as error:
         raise PlanError(host, found.object, str(error), "correct it with kubectl edit, then run again") from error
     found.after = config.text
     return found
@@ -170,7 +170,7 @@ def kubelet(cluster: Mapping[str, Any], verdicts: Sequence[Verdict], knowledge: 
         unknown = knowledge.unknown_fields(found.before, "kubelet", minor)
         fields = _fields(found, config, verdicts)
         found.after = config_file.edited(config, fields)
-    except (ConfigError, EditError) as error:
+    except (ConfigError, EditError, MergeError) as error:
         raise PlanError(host, found.object, str(error), "correct it with kubectl edit, then run again") from error
     if unknown:
         found.warnings.append(

@@ -95,7 +95,9 @@ def restarts_of(job: Mapping[str, Any]) -> dict[str, int]:
 
 def _changes(plan: Mapping[str, Any]) -> dict[Key, Mapping[str, Any]]:
     return {
-        (change["host"], change["wave"], change.get("file") or change.get("object")): change for change in plan["changes"] if change["wave"] in LATE_WAVES
+        (change["host"], change["wave"], change.get("file") or change.get("object")): change
+        for change in plan["changes"]
+        if change["wave"] in LATE_WAVES
     }
 
 

@@ -12,7 +12,7 @@ from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.conditions im
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.config_file import ConfigFile, effective, typed
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.controls import Control, Ref
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.flags import ETCD
-from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.judge import CIPHERS_FIT, Item, Obstacle, Planned, Target
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.judge import Item, Obstacle, Planned, Target
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.merge import Value, like, same, satisfied, show
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.model import sha256
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.observed import (
@@ -75,8 +75,8 @@ class _HostTarget(Target):
                 return Obstacle("held", reason, name)
         return None
 
-    def fits(self, item: Item, planned: Planned) -> bool:
-        return conditions.unmet(CIPHERS_FIT, item.key, self._view(planned), self.around.cluster) is None
+    def holds(self, condition: str, item: Item, planned: Planned) -> bool:
+        return conditions.unmet(condition, item.key, self._view(planned), self.around.cluster) is None
 
     def _view(self, planned: Planned) -> conditions.View:
         raise NotImplementedError
@@ -168,10 +168,10 @@ class _ComponentView:
     def seen(self) -> Host:
         return self.target.seen
 
+    def current(self, name: str) -> Value | None:
+        return self.target.argv.value(name)
+
     def planned(self, name: str) -> Value | None:
-        now, _colon, key = name.rpartition(":")
-        if now:
-            return self.target.argv.value(key)
         return self.values[name] if name in self.values else self.target.argv.value(name)
 
     def tls_floor(self) -> Value | None:
@@ -277,6 +277,9 @@ class _KubeletView:
     def seen(self) -> Host:
         return self.target.seen
 
+    def current(self, name: str) -> Value | None:
+        return effective(self.target.kubelet.layers, name)
+
     def planned(self, name: str) -> Value | None:
         return self.values[name] if name in self.values else effective(self.target.kubelet.layers, name)
 
@@ -296,7 +299,7 @@ class _KubeletView:
 
 
 def layer_edits(target: KubeletTarget, item: Item, value: Value | None) -> dict[str, Value | None]:
-    """What each file of the kubelet's configuration has to hold for an applied control, by path: the base file, and drop-ins that say less."""
+    """What each file of the kubelet's configuration has to hold for an applied control, by path: the base file, and weaker drop-ins."""
     kubelet = target.kubelet
     found: dict[str, Value | None] = {}
     if kubelet.base is not None and kubelet.path and not _has(kubelet.base, item, value):

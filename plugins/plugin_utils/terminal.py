@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.report import COMPONENTS, PATHS
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.report import COMPONENTS, PATHS, excused
 
 LABEL = 9
 DETAILS = 5  # reasons shown per path; the report has all
@@ -26,7 +26,12 @@ class Line(NamedTuple):
 def cluster_line(cluster: Mapping[str, Any]) -> Line:
     """`prod-1   Kubernetes 1.36.4, kubeadm, 3 control planes, 12 nodes`."""
     version = str(cluster.get("version") or "unknown").lstrip("v")
-    parts = [f"Kubernetes {version}", str(cluster["layout"]), _count(cluster["control_planes"], "control plane"), _count(cluster["nodes"], "node")]
+    parts = [
+        f"Kubernetes {version}",
+        str(cluster["layout"]),
+        _count(cluster["control_planes"], "control plane"),
+        _count(cluster["nodes"], "node"),
+    ]
     return Line(_labelled(str(cluster["name"]), ", ".join(parts)))
 
 
@@ -90,11 +95,19 @@ def _path_lines(entry: Mapping[str, Any], mode: str) -> list[Line]:
     by_status: dict[str, list[Mapping[str, Any]]] = {}
     for control in entry["controls"]:
         by_status.setdefault(control["status"], []).append(control)
-    failed = [proof for proof in entry["proofs"] if not proof["passed"]]
-    words = {"ok": "set", "change": "still to change" if mode == "harden" else "to change", "deviation": "deviating", "held": "held", "waived": "waived"}
+    pardoned = excused(entry["controls"])
+    proofs = [proof for proof in entry["proofs"] if proof["passed"] or proof["id"] not in pardoned]
+    failed = [proof for proof in proofs if not proof["passed"]]
+    words = {
+        "ok": "set",
+        "change": "still to change" if mode == "harden" else "to change",
+        "deviation": "deviating",
+        "held": "held",
+        "waived": "waived",
+    }
     parts = [f"{_distinct(by_status[status])} {word}" for status, word in words.items() if status in by_status]
-    if entry["proofs"]:
-        parts.append(f"proofs {len(entry['proofs']) - len(failed)}/{len(entry['proofs'])}")
+    if proofs:
+        parts.append(f"proofs {len(proofs) - len(failed)}/{len(proofs)}")
     bad = bool(failed or "deviation" in by_status or ("change" in by_status and mode == "harden"))
     tone = "bad" if bad else "notice" if {"change", "held"} & set(by_status) else "good"
     lines = [Line(_labelled(title[0], f"{title[1]:<42}{GAP.join(parts)}".rstrip()), tone)]
@@ -108,7 +121,9 @@ def _details(by_status: Mapping[str, Sequence[Mapping[str, Any]]], failed: Seque
             texts.setdefault(f"{status} {control['id']}: {clean(str(control['reason']))}", tone)
     for proof in failed:
         refusal = clean(str(proof["evidence"].get("refusal") or "not as expected"))
-        texts.setdefault(f"proof {proof['id']} ({proof['kind']}) {clean(str(proof['from']))} → {clean(str(proof['to']))} failed: {refusal}", "bad")
+        texts.setdefault(
+            f"proof {proof['id']} ({proof['kind']}) {clean(str(proof['from']))} → {clean(str(proof['to']))} failed: {refusal}", "bad"
+        )
     lines = [Line(_labelled("", f"  {text}"), tone) for text, tone in list(texts.items())[:DETAILS]]
     if len(texts) > DETAILS:
         lines.append(Line(_labelled("", f"  and {len(texts) - DETAILS} more, see the report"), "notice"))

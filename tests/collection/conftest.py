@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[2]
 def run(argv: list[str], folder: Path, collections: Path, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run a tool that sees only the installed collection and the user's own configuration."""
     clean = {key: value for key, value in os.environ.items() if not key.startswith(("ANSIBLE_", "NINEPATHS_"))}
-    clean |= {"ANSIBLE_COLLECTIONS_PATH": str(collections), "ANSIBLE_NOCOLOR": "1", "ANSIBLE_CONFIG": os.devnull, **environment}
+    clean |= {"ANSIBLE_COLLECTIONS_PATH": str(collections), "ANSIBLE_NOCOLOR": "1", **environment}
     return subprocess.run(argv, cwd=folder, env=clean, capture_output=True, text=True, check=False, timeout=300)
 
 

@@ -16,8 +16,18 @@ import yaml
 from .conftest import ROOT, run
 
 PLAYBOOKS = sorted(path.stem for path in (ROOT / "playbooks").glob("*.yml"))
-NEEDED = ("controls/path1.yml", "controls/schema.json", "plugins/module_utils/observe.py", "plugins/plugin_utils/plan.py", "playbooks/harden.yml", "COPYING", "README.md")
-FORBIDDEN = re.compile(r"(^|/)(\.git|\.venv|\.testbed[^/]*|\.ci|build|tests|requirements|molecule|ninepaths-report|__pycache__)(/|$)|\.(pyc|key|pem|tar\.gz)$|^docs/development/|^ansible\.cfg$")
+NEEDED = (
+    "controls/path1.yml",
+    "controls/schema.json",
+    "plugins/module_utils/observe.py",
+    "plugins/plugin_utils/plan.py",
+    "playbooks/harden.yml",
+    "COPYING",
+    "README.md",
+)
+FORBIDDEN = re.compile(
+    r"(^|/)(\.git|\.venv|\.testbed[^/]*|\.ci|build|tests|requirements|molecule|ninepaths-report|__pycache__)(/|$)|\.(pyc|key|pem|tar\.gz)$|^docs/development/|^ansible\.cfg$"
+)
 PRIVATE_KEY = re.compile(rb"-----BEGIN [A-Z ]*PRIVATE KEY-----")
 
 
@@ -57,7 +67,9 @@ def test_everything_documented_can_be_read_offline(installed, tmp_path, kind):
 @pytest.mark.parametrize("playbook", PLAYBOOKS)
 def test_a_playbook_is_found_by_its_full_name(installed, tmp_path, playbook):
     inventory = tmp_path / "hosts.yml"
-    inventory.write_text("all: {children: {kube_control_plane: {hosts: {cp1: }}, etcd: {hosts: {cp1: }}, kube_node: {hosts: {w1: }}}}", encoding="utf-8")
+    inventory.write_text(
+        "all: {children: {kube_control_plane: {hosts: {cp1: }}, etcd: {hosts: {cp1: }}, kube_node: {hosts: {w1: }}}}", encoding="utf-8"
+    )
     done = run(["ansible-playbook", "--syntax-check", "-i", str(inventory), f"ninepaths.kubernetes.{playbook}"], tmp_path, installed)
     assert done.returncode == 0, done.stdout + done.stderr
 
@@ -80,7 +92,11 @@ def test_audit_of_the_bed_from_an_installed_collection(installed, tmp_path, argu
     bed = Path(os.environ.get("NINEPATHS_BED", ROOT / ".testbed"))
     if not (bed / "inventory.yml").exists():
         pytest.skip("no bed is up; `make testbed-up` starts one")
-    done = run(["ansible-playbook", "-i", str(bed / "inventory.yml"), "ninepaths.kubernetes.audit", "-e", "ninepaths_fail_on=never", *arguments], tmp_path, installed)
+    done = run(
+        ["ansible-playbook", "-i", str(bed / "inventory.yml"), "ninepaths.kubernetes.audit", "-e", "ninepaths_fail_on=never", *arguments],
+        tmp_path,
+        installed,
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     (report,) = (tmp_path / "ninepaths-report").glob("*/report.json")
     found = json.loads(report.read_text(encoding="utf-8"))

@@ -22,17 +22,25 @@ class Shell:
 @pytest.fixture
 def make(tmp_path, monkeypatch):
     """Return a function that makes an action of a class with options, and a target that answers."""
-    monkeypatch.setattr(constants.config, "get_config_value", lambda name, variables=None, **_more: (variables or {}).get("ansible_python_interpreter", "auto"))
-    monkeypatch.setattr(_action.C, "DEFAULT_LOCAL_TMP", str(tmp_path), raising=False)
+    monkeypatch.setattr(
+        constants.config,
+        "get_config_value",
+        lambda name, variables=None, **_more: (variables or {}).get("ansible_python_interpreter", "auto"),
+    )
+    monkeypatch.setattr(_action.constants, "DEFAULT_LOCAL_TMP", str(tmp_path), raising=False)
 
     def action(kind: type, options: dict[str, Any], answer: Answer | None = None, *, check_mode: bool = False, diff: bool = False) -> Any:
         made = kind.__new__(kind)
-        made._task = SimpleNamespace(args=options, check_mode=check_mode, diff=diff, delegate_to=None, async_val=0, action="x", no_log=False)
-        made._connection = SimpleNamespace(has_pipelining=True, transport="ssh", become=SimpleNamespace(name="ansible.builtin.sudo"), _shell=Shell())
+        made._task = SimpleNamespace(
+            args=options, check_mode=check_mode, diff=diff, delegate_to=None, async_val=0, action="x", no_log=False
+        )
+        made._connection = SimpleNamespace(
+            has_pipelining=True, transport="ssh", become=SimpleNamespace(name="ansible.builtin.sudo"), _shell=Shell()
+        )
         made._templar = SimpleNamespace(template=lambda value: value)
         made._low_level_execute_command = lambda command, in_data=b"": answer(command, in_data)
         made.lines = []
-        made.show = lambda lines: made.lines.extend(lines)
+        made.show = made.lines.extend
         return made
 
     return action

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from ansible.errors import AnsibleConnectionFailure, AnsibleError
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils import _action, bundle
-from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils._action import ActionFailure, NinepathsAction
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils._action import ActionError, NinepathsAction
 
 HOST = {"inventory_hostname": "cp1", "groups": {"kube_control_plane": ["cp1"]}}
 
@@ -58,7 +58,7 @@ def test_the_answer_comes_back_and_the_frame_is_made_once_per_run(make, monkeypa
 )
 def test_a_refusal_names_host_cause_and_advice(make, answer, words):
     action = make(NinepathsAction, {}, lambda _command, _data: done(stderr=answer, rc=1))
-    with pytest.raises(ActionFailure) as caught:
+    with pytest.raises(ActionError) as caught:
         action.program("observe", {}, {**HOST, "ansible_python_interpreter": "/opt/python"})
     for word in ["cp1: ", *words]:
         assert word in str(caught.value)
@@ -69,7 +69,7 @@ def test_what_become_raises_is_named(make, message):
     def answer(_command, _data):
         raise AnsibleError(message)
 
-    with pytest.raises(ActionFailure, match=r"cp1: .*sudo .*password"):
+    with pytest.raises(ActionError, match=r"cp1: .*sudo .*password"):
         make(NinepathsAction, {}, answer).program("observe", {}, HOST)
 
 
@@ -84,17 +84,17 @@ def test_an_unreachable_host_stays_unreachable(make):
 
 def test_an_error_of_the_program_is_named(make):
     error = {"schema": 1, "error": {"type": "PythonTooOld", "message": "Python 3.6.8 is older than 3.9", "where": ""}}
-    with pytest.raises(ActionFailure, match=r"cp1: Python 3\.6\.8 is older than 3\.9; set ansible_python_interpreter"):
+    with pytest.raises(ActionError, match=r"cp1: Python 3\.6\.8 is older than 3\.9; set ansible_python_interpreter"):
         make(NinepathsAction, {}, lambda *_args: result(error)).program("observe", {}, HOST)
     error["error"].update(type="JobError", message="the job is none", where="transaction.py:7 in main")
-    with pytest.raises(ActionFailure, match=r"cp1: the job is none; JobError at transaction\.py:7 in main"):
+    with pytest.raises(ActionError, match=r"cp1: the job is none; JobError at transaction\.py:7 in main"):
         make(NinepathsAction, {}, lambda *_args: result(error)).program("observe", {}, HOST)
 
 
 def test_a_connection_without_stdin_is_refused(make):
     action = make(NinepathsAction, {})
     action._connection.has_pipelining, action._connection.transport = False, "winrm"
-    with pytest.raises(ActionFailure, match="winrm"):
+    with pytest.raises(ActionError, match="winrm"):
         action.program("observe", {}, HOST)
 
 
@@ -113,7 +113,7 @@ def test_settings_come_from_the_first_control_plane(make):
 
 
 def test_wrong_settings_are_one_failure_with_all_problems(make):
-    with pytest.raises(ActionFailure, match=r"paranoid.*ninepaths_fail_on"):
+    with pytest.raises(ActionError, match=r"paranoid.*ninepaths_fail_on"):
         make(NinepathsAction, {}).settings({**HOST, "ninepaths_profile": "paranoid", "ninepaths_fail_on": "sometimes"})
 
 
@@ -133,7 +133,9 @@ class TestCommand:
             return path
 
         put("id", "echo 0")
-        self.run = lambda command: subprocess.run(["/bin/sh", "-c", command], env={"PATH": str(folder)}, capture_output=True, text=True, check=False)
+        self.run = lambda command: subprocess.run(
+            ["/bin/sh", "-c", command], env={"PATH": str(folder)}, capture_output=True, text=True, check=False
+        )
         return put
 
     def test_a_login_user_that_is_not_root_is_told_apart(self, world):
@@ -165,6 +167,7 @@ class TestCommand:
         assert self.run(_action._command("")).stderr == f"{_action.NO_PYTHON}, only {tmp_path}/bin/python3\n"
 
     def test_a_real_interpreter_runs_a_program_from_stdin(self, world):
-        done = subprocess.run(["/bin/sh", "-c", _action._command(sys.executable)], input="print(42)", env={"PATH": str(Path(sys.executable).parent) + ":/usr/bin:/bin"},
-                              capture_output=True, text=True, check=False)  # fmt: skip
+        path = f"{Path(sys.executable).parent}:/usr/bin:/bin"
+        argv = ["/bin/sh", "-c", _action._command(sys.executable)]
+        done = subprocess.run(argv, input="print(42)", env={"PATH": path}, capture_output=True, text=True, check=False)
         assert done.stdout == "42\n" if os.geteuid() == 0 else _action.NOT_ROOT in done.stderr

@@ -46,7 +46,17 @@ class FakeNode:
     def directory(self, path: str) -> None:
         Path(self.host.real(path)).mkdir(parents=True, exist_ok=True)
 
-    def process(self, pid: int, argv: Sequence[str], cgroup: str, *, version: int = 1, started: float = 10.0, exe: str = "", sockets: Sequence[int] = ()) -> None:
+    def process(
+        self,
+        pid: int,
+        argv: Sequence[str],
+        cgroup: str,
+        *,
+        version: int = 1,
+        started: float = 10.0,
+        exe: str = "",
+        sockets: Sequence[int] = (),
+    ) -> None:
         """A process with a name that tries to confuse who reads its status."""
         self.write(f"/proc/{pid}/cmdline", b"".join(word.encode() + b"\0" for word in argv))
         ticks = int(started * os.sysconf("SC_CLK_TCK"))
@@ -63,7 +73,13 @@ class FakeNode:
 
     def unit(self, pid: int = 0, **properties: str) -> str:
         """What systemctl shows of the kubelet."""
-        shown = {"Id": "kubelet.service", "LoadState": "loaded", "ActiveState": "active" if pid else "inactive", "MainPID": str(pid), **properties}
+        shown = {
+            "Id": "kubelet.service",
+            "LoadState": "loaded",
+            "ActiveState": "active" if pid else "inactive",
+            "MainPID": str(pid),
+            **properties,
+        }
         return "\n".join(f"{key}={value}" for key, value in shown.items()) + "\n"
 
 

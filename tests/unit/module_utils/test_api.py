@@ -122,14 +122,14 @@ def test_errors_have_status_and_reason(apiserver: FakeApiserver, client: Api) ->
 
 def test_the_server_is_always_verified(apiserver: FakeApiserver, stranger: Authority, client_pair: Pair) -> None:
     api = Api(Endpoint("127.0.0.1", apiserver.server.port), Credential(stranger.pair.pem.decode(), client_pair.pem, client_pair.key_pem))
-    with pytest.raises(ApiError, match="self-signed certificate in certificate chain|unable to get local issuer"):
+    with pytest.raises(ApiError, match=r"self-signed certificate in certificate chain|unable to get local issuer"):
         api.get("/version")
     assert apiserver.seen == []
 
 
 def test_nobody_there(authority: Authority, client_pair: Pair) -> None:
     api = Api(Endpoint("127.0.0.1", 1), Credential(authority.pair.pem.decode(), client_pair.pem, client_pair.key_pem))
-    with pytest.raises(ApiError, match="https://127.0.0.1:1/version: connection refused"):
+    with pytest.raises(ApiError, match=r"https://127.0.0.1:1/version: connection refused"):
         api.get("/version")
 
 
@@ -145,7 +145,15 @@ def test_endpoint(argv: list[str], url: str) -> None:
     assert apis.endpoint(argv).url == url
 
 
-@pytest.mark.parametrize("argv", [["x"], ["x", "--bind-address=0.0.0.0"], ["x", "--advertise-address=1.2.3.4", "--secure-port=x"]])
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ["x"],
+        ["x", "--bind-address=0.0.0.0"],
+        ["x", "--advertise-address=1.2.3.4", "--secure-port=x"],
+        ["x", "--advertise-address=1.2.3.4", "--secure-port=71979"],
+    ],
+)
 def test_no_endpoint(argv: list[str]) -> None:
     with pytest.raises(ApiError, match="advertise-address"):
         apis.endpoint(argv)
@@ -164,7 +172,9 @@ def test_credential_inline_and_in_files(root: Path, authority: Authority, client
     assert "PRIVATE" not in repr(inline)
 
 
-@pytest.mark.parametrize("change", [("client-key-data", "other-data"), ("client-key-data: ", "client-key-data: QUJ"), ("kind: Config", "client-key: /etc/x")])
+@pytest.mark.parametrize(
+    "change", [("client-key-data", "other-data"), ("client-key-data: ", "client-key-data: QUJ"), ("kind: Config", "client-key: /etc/x")]
+)
 def test_a_credential_that_is_not_clear_is_refused(root: Path, authority: Authority, client_pair: Pair, change: tuple[str, str]) -> None:
     node = FakeNode(root)
     node.write("/a.conf", kubeconfig(authority.pair, client_pair).replace(*change))
@@ -175,7 +185,7 @@ def test_a_credential_that_is_not_clear_is_refused(root: Path, authority: Author
 
 def test_the_administrator_may_be_in_either_file(root: Path, authority: Authority, client_pair: Pair) -> None:
     node = FakeNode(root)
-    with pytest.raises(ApiError, match="super-admin.conf"):
+    with pytest.raises(ApiError, match=r"super-admin\.conf"):
         apis.admin(node.host)
     node.write("/etc/kubernetes/super-admin.conf", kubeconfig(authority.pair, client_pair))
     assert apis.admin(node.host).certificate == client_pair.pem

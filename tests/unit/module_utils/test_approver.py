@@ -44,7 +44,9 @@ def approve(api: FakeApi) -> dict[str, Any]:
 def test_good_requests_are_approved_and_others_left_alone() -> None:
     done = document(label="csr-done", created="2026-11-20T13:00:00Z")
     done["status"] = {"conditions": [{"type": "Approved"}]}
-    api = FakeApi([document(with_names(["w1"], ["10.9.9.9"]), label="csr-bad", created="2026-11-21T12:00:00Z"), document(label="csr-good"), done])
+    api = FakeApi(
+        [document(with_names(["w1"], ["10.9.9.9"]), label="csr-bad", created="2026-11-21T12:00:00Z"), document(label="csr-good"), done]
+    )
     result = approve(api)
     assert api.approved == ["csr-good"]
     assert result["approved"] == [{"name": "csr-good", "node": "w1"}]
@@ -62,7 +64,10 @@ def test_a_node_without_an_object_is_refused() -> None:
     assert api.approved == []
 
 
-@pytest.mark.parametrize(("error", "reason"), [(ApiError(409, "Conflict", "modified"), "another approver"), (ApiError(403, "Forbidden", "no"), "no (403 Forbidden)")])
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [(ApiError(409, "Conflict", "modified"), "another approver"), (ApiError(403, "Forbidden", "no"), "no (403 Forbidden)")],
+)
 def test_one_failed_approval_does_not_stop_the_pass(error: ApiError, reason: str) -> None:
     assert reason in approve(FakeApi([document()], trouble=error))["refused"][0]["reason"]
 
@@ -90,13 +95,13 @@ def test_configuration(root: Path) -> None:
 def test_a_configuration_of_another_form_is_named(root: Path, text: str) -> None:
     node = FakeNode(root)
     node.write("/approver.json", text)
-    with pytest.raises(ApproverError, match="/approver.json: not of the form"):
+    with pytest.raises(ApproverError, match=r"/approver\.json: not of the form"):
         approver.configuration(node.host, "/approver.json")
 
 
 def test_a_missing_configuration_or_manifest_is_named(root: Path) -> None:
     node = FakeNode(root)
-    with pytest.raises(ApproverError, match="/approver.json: No such file"):
+    with pytest.raises(ApproverError, match=r"/approver\.json: No such file"):
         approver.configuration(node.host, "/approver.json")
-    with pytest.raises(ApproverError, match="kube-apiserver.yaml"):
+    with pytest.raises(ApproverError, match=r"kube-apiserver\.yaml"):
         approver.manifest_argv(node.host)

@@ -11,6 +11,8 @@ import pytest
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils import csr
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.csr import NEWER, OK
 from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from hypothesis import given
 from hypothesis import strategies as st
@@ -44,6 +46,13 @@ def with_subject(*attributes: tuple[Any, str]) -> bytes:
 
 def with_names(dns: list[str], ip: list[str]) -> bytes:
     return request_pem(name(NODE, "system:nodes"), [alternative_names(dns, ip)])
+
+
+def with_password() -> bytes:
+    builder = x509.CertificateSigningRequestBuilder().subject_name(name(NODE, "system:nodes"))
+    builder = builder.add_extension(alternative_names(["w1"], []), critical=False)
+    builder = builder.add_attribute(x509.oid.AttributeOID.CHALLENGE_PASSWORD, b"secret")
+    return builder.sign(ec.generate_private_key(ec.SECP256R1()), hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
 
 
 @pytest.mark.parametrize(
@@ -88,19 +97,42 @@ def test_what_the_request_object_says(change: dict[str, Any], reason: str) -> No
     [
         (lambda: with_subject((NameOID.COMMON_NAME, NODE)), "the subject is CN='system:node:w1'"),
         (lambda: with_subject((NameOID.ORGANIZATION_NAME, "system:masters"), (NameOID.COMMON_NAME, NODE)), "system:masters"),
-        (lambda: with_subject((NameOID.ORGANIZATION_NAME, "system:nodes"), (NameOID.ORGANIZATION_NAME, "system:masters"), (NameOID.COMMON_NAME, NODE)), "subject"),
+        (
+            lambda: with_subject(
+                (NameOID.ORGANIZATION_NAME, "system:nodes"), (NameOID.ORGANIZATION_NAME, "system:masters"), (NameOID.COMMON_NAME, NODE)
+            ),
+            "subject",
+        ),
         (lambda: with_subject((NameOID.ORGANIZATION_NAME, "system:nodes"), (NameOID.COMMON_NAME, "system:node:w2")), "subject"),
-        (lambda: with_subject((NameOID.ORGANIZATION_NAME, "system:nodes"), (NameOID.COMMON_NAME, "admin"), (NameOID.COMMON_NAME, NODE)), "subject"),
-        (lambda: with_subject((NameOID.ORGANIZATION_NAME, "system:nodes"), (NameOID.COMMON_NAME, NODE), (NameOID.LOCALITY_NAME, "x")), "subject"),
+        (
+            lambda: with_subject((NameOID.ORGANIZATION_NAME, "system:nodes"), (NameOID.COMMON_NAME, "admin"), (NameOID.COMMON_NAME, NODE)),
+            "subject",
+        ),
+        (
+            lambda: with_subject((NameOID.ORGANIZATION_NAME, "system:nodes"), (NameOID.COMMON_NAME, NODE), (NameOID.LOCALITY_NAME, "x")),
+            "subject",
+        ),
         (lambda: with_names(["w1", "w2"], []), "'w2'"),
         (lambda: with_names(["*.example.com"], []), "*.example.com"),
         (lambda: with_names(["w1"], ["10.0.0.8"]), "10.0.0.8"),
         (lambda: with_names(["w1"], ["::ffff:10.0.0.7"]), "::ffff:10.0.0.7"),
         (lambda: with_names(["10.0.0.7"], []), "10.0.0.7"),  # an address in the clothes of a host name
         (lambda: request_pem(name(NODE, "system:nodes"), []), "no name and no address"),
-        (lambda: request_pem(name(NODE, "system:nodes"), [alternative_names(["w1"], []), x509.BasicConstraints(ca=True, path_length=None)]), "2.5.29.19"),
-        (lambda: request_pem(name(NODE, "system:nodes"), [x509.SubjectAlternativeName([x509.DNSName("w1"), x509.RFC822Name("a@b.c")])]), "email"),
-        (lambda: request_pem(name(NODE, "system:nodes"), [x509.SubjectAlternativeName([x509.UniformResourceIdentifier("spiffe://x")])]), "uri"),
+        (
+            lambda: request_pem(
+                name(NODE, "system:nodes"), [alternative_names(["w1"], []), x509.BasicConstraints(ca=True, path_length=None)]
+            ),
+            "2.5.29.19",
+        ),
+        (
+            lambda: request_pem(name(NODE, "system:nodes"), [x509.SubjectAlternativeName([x509.DNSName("w1"), x509.RFC822Name("a@b.c")])]),
+            "email",
+        ),
+        (
+            lambda: request_pem(name(NODE, "system:nodes"), [x509.SubjectAlternativeName([x509.UniformResourceIdentifier("spiffe://x")])]),
+            "uri",
+        ),
+        (with_password, "1.2.840.113549.1.9.7"),
         (lambda: with_names(["w1"], []) * 2, "exactly one"),
         (lambda: b"junk\n" + with_names(["w1"], []), "exactly one"),
     ],
@@ -113,7 +145,10 @@ def test_a_node_that_nobody_named() -> None:
     assert "ninepaths_node_addresses" in csr.verdict(document(), None)
 
 
-@given(st.recursive(st.none() | st.booleans() | st.integers() | st.text(max_size=5), lambda inner: st.lists(inner, max_size=3), max_leaves=4), st.sampled_from(["username", "usages", "groups", "request", "expirationSeconds"]))
+@given(
+    st.recursive(st.none() | st.booleans() | st.integers() | st.text(max_size=5), lambda inner: st.lists(inner, max_size=3), max_leaves=4),
+    st.sampled_from(["username", "usages", "groups", "request", "expirationSeconds"]),
+)
 def test_hostile_fields_give_a_reason_and_no_exception(value: Any, field: str) -> None:
     changed = document(b"", **{field: value})
     assert csr.verdict(changed, ALLOWED) != OK
@@ -121,12 +156,22 @@ def test_hostile_fields_give_a_reason_and_no_exception(value: Any, field: str) -
 
 
 def test_allowed_tells_names_from_addresses() -> None:
-    assert csr.allowed(["W1", "10.0.0.1", "::1", "10.0.0.1.5"]) == (frozenset({"w1", "10.0.0.1.5"}), frozenset({b"\x0a\0\0\1", b"\0" * 15 + b"\1"}))
+    assert csr.allowed(["W1", "10.0.0.1", "::1", "10.0.0.1.5"]) == (
+        frozenset({"w1", "10.0.0.1.5"}),
+        frozenset({b"\x0a\0\0\1", b"\0" * 15 + b"\1"}),
+    )
 
 
 @pytest.mark.parametrize(
     ("text", "seconds"),
-    [("1970-01-01T00:00:10Z", 10.0), ("1970-01-01T00:00:10.250000Z", 10.25), ("1970-13-01T00:00:10Z", 0.0), ("", 0.0), (None, 0.0), ("1970-01-01T00:00:10+01:00", 0.0)],
+    [
+        ("1970-01-01T00:00:10Z", 10.0),
+        ("1970-01-01T00:00:10.250000Z", 10.25),
+        ("1970-13-01T00:00:10Z", 0.0),
+        ("", 0.0),
+        (None, 0.0),
+        ("1970-01-01T00:00:10+01:00", 0.0),
+    ],
 )
 def test_seconds(text: Any, seconds: float) -> None:
     assert csr.seconds(text) == seconds
@@ -151,7 +196,9 @@ def test_a_newer_request_of_somebody_else_does_not_outdate_it() -> None:
     assert csr.review([mine, other], {"w1": ALLOWED})[0].verdict == OK
 
 
-@pytest.mark.parametrize(("kinds", "state"), [([], "pending"), (["Approved"], "approved"), (["Denied"], "denied"), (["Approved", "Failed"], "failed")])
+@pytest.mark.parametrize(
+    ("kinds", "state"), [([], "pending"), (["Approved"], "approved"), (["Denied"], "denied"), (["Approved", "Failed"], "failed")]
+)
 def test_state_of(kinds: list[str], state: str) -> None:
     assert csr.state_of({"status": {"conditions": [{"type": kind} for kind in kinds]}}) == state
 

@@ -54,7 +54,9 @@ def test_integers_round_trip(value: int) -> None:
     assert der.integer(der.Element(der.INTEGER, content, b"")) == value
 
 
-@pytest.mark.parametrize(("content", "text"), [(b"\x55\x04\x03", "2.5.4.3"), (b"\x2a\x86\x48\x86\xf7\x0d\x01\x01\x01", "1.2.840.113549.1.1.1"), (b"\x00", "0.0")])
+@pytest.mark.parametrize(
+    ("content", "text"), [(b"\x55\x04\x03", "2.5.4.3"), (b"\x2a\x86\x48\x86\xf7\x0d\x01\x01\x01", "1.2.840.113549.1.1.1"), (b"\x00", "0.0")]
+)
 def test_identifiers(content: bytes, text: str) -> None:
     assert der.oid(der.Element(der.OID, content, b"")) == text
 

@@ -53,6 +53,15 @@ def test_read_refuses_links_fifos_and_large_files(tmp_path: Path) -> None:
         assert refused.value.errno == errno.EINVAL
 
 
+def test_a_file_that_becomes_a_link_is_not_followed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_bytes(b"x")
+    (tmp_path / "link").symlink_to("file")
+    monkeypatch.setattr(files.os, "lstat", os.stat)  # the link came after the first look
+    with pytest.raises(OSError) as refused:
+        files.read_bytes(str(tmp_path / "link"))
+    assert refused.value.errno == errno.ELOOP
+
+
 def test_read_knows_files_that_say_size_zero() -> None:
     assert files.read_bytes("/proc/self/status").startswith(b"Name:")
 

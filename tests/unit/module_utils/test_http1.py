@@ -69,7 +69,9 @@ def test_two_requests_on_one_connection() -> None:
     with ours, theirs:
         connection = Connection(ours, "[::1]:6443")
         connection.send("PUT", "/a?b=c", {"X": "y"}, b"{}")
-        assert theirs.recv(1000) == b"PUT /a?b=c HTTP/1.1\r\nHost: [::1]:6443\r\nUser-Agent: ninepaths\r\nX: y\r\nContent-Length: 2\r\n\r\n{}"
+        assert (
+            theirs.recv(1000) == b"PUT /a?b=c HTTP/1.1\r\nHost: [::1]:6443\r\nUser-Agent: ninepaths\r\nX: y\r\nContent-Length: 2\r\n\r\n{}"
+        )
         theirs.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}HTTP/1.1 201 OK\r\nContent-Length: 1\r\n\r\nx")
         assert connection.receive().body == b"{}"
         assert connection.receive().status == 201

@@ -30,7 +30,8 @@ def test_flag(argv: list[str], value: str | None) -> None:
 
 
 def test_flags_of_a_manifest() -> None:
-    text = "spec:\n  - command:\n    - kube-apiserver\n    - --advertise-address=10.0.0.1\n    - \"--secure-port=6444\"\n    - '--x=a b'\n    image: y:--z=1\n"
+    words = ["kube-apiserver", "--advertise-address=10.0.0.1", '"--secure-port=6444"', "'--x=a b'"]
+    text = "spec:\n  - command:\n" + "".join(f"    - {word}\n" for word in words) + "    image: y:--z=1\n"
     assert layout.manifest_flags(text) == ["--advertise-address=10.0.0.1", "--secure-port=6444", "--x=a b"]
 
 
@@ -49,7 +50,15 @@ def test_top_level(text: str, value: str | None) -> None:
 
 
 def test_certificate_paths() -> None:
-    argv = ["x", "--client-ca-file=/a/ca.crt", "--tls-cert-file=/a/b.pem", "--etcd-cafile=/c", "--tls-private-key-file=/k", "--cert-file=/e", "--bind-address=/no"]
+    argv = [
+        "x",
+        "--client-ca-file=/a/ca.crt",
+        "--tls-cert-file=/a/b.pem",
+        "--etcd-cafile=/c",
+        "--tls-private-key-file=/k",
+        "--cert-file=/e",
+        "--bind-address=/no",
+    ]
     assert layout.certificate_paths(argv) == ["/a/ca.crt", "/a/b.pem", "/c", "/e"]
 
 

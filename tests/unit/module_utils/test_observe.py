@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.ninepaths.kubernetes.plugins.module_utils import observe
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils import files, observe
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.layout_kubeadm import KUBELET_CLIENT, MANIFESTS
 from fake_node import UID, FakeNode, FakeRun, cgroupfs
 from hypothesis import HealthCheck, given, settings
@@ -43,14 +43,20 @@ def worker(root: Path, authority: Authority) -> tuple[FakeNode, FakeRun]:
     client = authority.sign("system:node:node-w1", "system:nodes")
     node.write("/var/lib/kubelet/pki/kubelet-client-2026.pem", client.pem + client.key_pem, 0o600)
     os.symlink("/var/lib/kubelet/pki/kubelet-client-2026.pem", node.host.real(KUBELET_CLIENT))
-    argv = ["/usr/bin/kubelet", "--config=/var/lib/kubelet/config.yaml", "--config-dir=/etc/kubernetes/kubelet.conf.d", "--kubeconfig=/etc/kubernetes/kubelet.conf"]
+    argv = [
+        "/usr/bin/kubelet",
+        "--config=/var/lib/kubelet/config.yaml",
+        "--config-dir=/etc/kubernetes/kubelet.conf.d",
+        "--kubeconfig=/etc/kubernetes/kubelet.conf",
+    ]
     node.process(40, argv, "/system.slice/kubelet.service", started=20, sockets=[500])
     node.write("/lib/systemd/system/kubelet.service", "[Service]\nExecStart=/usr/bin/kubelet\n")
     unit = node.unit(
         40,
         FragmentPath="/lib/systemd/system/kubelet.service",
         DropInPaths="/usr/lib/systemd/system/kubelet.service.d/10-kubeadm.conf",
-        EnvironmentFiles="/var/lib/kubelet/kubeadm-flags.env (ignore_errors=yes)\nEnvironmentFiles=/etc/default/kubelet (ignore_errors=yes)",
+        EnvironmentFiles="/var/lib/kubelet/kubeadm-flags.env (ignore_errors=yes)\n"
+        "EnvironmentFiles=/etc/default/kubelet (ignore_errors=yes)",
     )
     return node, FakeRun(systemctl=unit, version="Kubernetes v1.36.4\n")
 
@@ -175,6 +181,14 @@ def test_hostile_file_names_are_reported_and_harmless(plane: tuple[FakeNode, Fak
     assert all(path.isprintable() for path in observation["files"])
 
 
+def test_too_many_files_are_a_problem(plane: tuple[FakeNode, FakeRun], monkeypatch: pytest.MonkeyPatch) -> None:
+    node, run = plane
+    monkeypatch.setattr(files, "MAX_MATCHES", 1)
+    node.write("/etc/kubernetes/pki/b.crt", "")
+    observation = look(node, run, stat=["/etc/**"])
+    assert "more than 1 files match" in causes(observation)
+
+
 def test_no_secret_leaves_the_host(plane: tuple[FakeNode, FakeRun], authority: Authority, client_pair: Any) -> None:
     node, run = plane
     secrets = {"swordfish-token", "aGVyZSBpcyB0aGUga2V5", "hunter2proxy"}
@@ -220,7 +234,12 @@ def test_journals(worker: tuple[FakeNode, FakeRun]) -> None:
     begin = {"seq": 1, "at": 5.0, "event": "begin", "step": "", "message": "m", "data": {"run": "r1"}}
     step = {"seq": 2, "at": 6.0, "event": "step", "step": "kubelet", "message": "m", "data": {}}
     end = {"seq": 3, "at": 7.0, "event": "end", "step": "", "message": "m", "data": {"state": "committed"}}
-    for name, lines, tail in (("t1", [begin, step, end], ""), ("t2", [begin, step], '{"seq": 3, "at'), ("t3", [], ""), ("t4", [], "not json\n")):
+    for name, lines, tail in (
+        ("t1", [begin, step, end], ""),
+        ("t2", [begin, step], '{"seq": 3, "at'),
+        ("t3", [], ""),
+        ("t4", [], "not json\n"),
+    ):
         text = "".join(json.dumps(line) + "\n" for line in lines) + tail
         node.write(f"/var/lib/ninepaths/transactions/{name}/journal.jsonl", text)
     node.directory("/var/lib/ninepaths/transactions/empty")
@@ -246,7 +265,8 @@ def test_an_apiserver_that_does_not_answer_is_a_problem(plane: tuple[FakeNode, F
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.dictionaries(st.sampled_from([
-    "/proc/stat", "/proc/net/tcp", "/proc/net/tcp6", "/proc/net/fib_trie", "/proc/net/if_inet6", "/proc/40/stat", "/proc/40/cmdline", "/proc/50/cgroup", "/proc/50/stat",
+    "/proc/stat", "/proc/net/tcp", "/proc/net/tcp6", "/proc/net/fib_trie", "/proc/net/if_inet6",
+    "/proc/40/stat", "/proc/40/cmdline", "/proc/50/cgroup", "/proc/50/stat",
     "/var/lib/kubelet/config.yaml", "/var/lib/kubelet/kubeadm-flags.env", f"{MANIFESTS}/etcd.yaml", f"{MANIFESTS}/kube-apiserver.yaml",
     "/etc/kubernetes/pki/ca.crt", "/etc/kubernetes/admin.conf", "/var/lib/ninepaths/transactions/x/journal.jsonl",
 ]), st.binary(max_size=200), min_size=1))  # fmt: skip

@@ -44,7 +44,12 @@ def test_process_with_a_hostile_name(root: Path) -> None:
     node = FakeNode(root)
     node.process(7, ["kube-apiserver", "--a=b c", "--d="], cgroupfs(UID), started=12.5)
     assert processes.boot_time(node.host) == BOOTED
-    assert processes.process(node.host, 7, BOOTED) == (7, ["kube-apiserver", "--a=b c", "--d="], BOOTED + 12.5, "/usr/local/bin/kube-apiserver")
+    assert processes.process(node.host, 7, BOOTED) == (
+        7,
+        ["kube-apiserver", "--a=b c", "--d="],
+        BOOTED + 12.5,
+        "/usr/local/bin/kube-apiserver",
+    )
 
 
 def test_a_process_that_is_gone(root: Path) -> None:
@@ -67,8 +72,9 @@ TCP = """  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retr
    2: 0AC8590A:192B 0BC8590A:9999 01 00000000:00000000 00:00000000 00000000     0        0 113 1 0 100 0 0 10 0
    3: 0100007F:0016 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 114 1 0 100 0 0 10 0
 """
-TCP6 = """  sl  local_address                         remote_address                        st
-   0: 00000000000000000000000000000000:2712 00000000000000000000000000000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 115 1 0 100 0 0 10 0
+EVERYWHERE = "0" * 32
+TCP6 = f"""  sl  local_address                         remote_address                        st
+   0: {EVERYWHERE}:2712 {EVERYWHERE}:0000 0A 00000000:00000000 00:00000000 00000000     0        0 115 1 0 100 0 0 10 0
 """
 
 
@@ -110,6 +116,10 @@ def test_addresses(root: Path) -> None:
     node = FakeNode(root)
     assert processes.addresses(node.host) == []
     node.write("/proc/net/fib_trie", TRIE)
-    rows = ["00000000000000000000000000000001 01 80 10 80 lo", "fd000000000000000000000000000007 02 40 00 80 eth0", "fe80000000000000208d00fffed80359 02 40 20 80 eth0"]
+    rows = [
+        "00000000000000000000000000000001 01 80 10 80 lo",
+        "fd000000000000000000000000000007 02 40 00 80 eth0",
+        "fe80000000000000208d00fffed80359 02 40 20 80 eth0",
+    ]
     node.write("/proc/net/if_inet6", "\n".join(rows) + "\n")
     assert processes.addresses(node.host) == ["10.89.200.10", "fd00::7"]

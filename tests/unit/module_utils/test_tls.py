@@ -117,13 +117,17 @@ def test_plain_http_that_is_answered_is_no_refusal(start: Start) -> None:
     assert (outcome.status, outcome.by_peer, outcome.refusal) == (401, False, "")
 
 
-def test_a_closed_port_is_the_peers_doing_and_silence_is_not(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("address", "port"), [("no-such-name.invalid", 1), ("a..b", 1), ("127.0.0.1", 99999999), ("x" * 300, 1)])
+def test_what_is_no_address(address: str, port: int) -> None:
+    assert tls.attempt(address, port, None) == tls.Outcome(tls.CONNECT, tls.NO_ADDRESS)
+
+
+def test_a_closed_port_is_the_peers_doing_and_silence_is_not(start: Start) -> None:
     with socket.create_server(("127.0.0.1", 0)) as once:
         port = once.getsockname()[1]
     assert tls.attempt("127.0.0.1", port, None) == tls.Outcome(tls.CONNECT, "connection refused", True)
-    monkeypatch.setattr(tls, "TIMEOUT", 0.2)
-    silent = start(None, lambda channel: _wait(channel))
-    outcome = tls.attempt("127.0.0.1", silent.port, tls.unverified())
+    silent = start(None, _wait)
+    outcome = tls.attempt("127.0.0.1", silent.port, tls.unverified(), timeout=0.2)
     assert (outcome.stage, outcome.by_peer, outcome.refusal) == (tls.HANDSHAKE, False, "no answer in time")
 
 
@@ -135,6 +139,22 @@ def _wait(channel: socket.socket) -> None:
 def test_a_server_that_hangs_up_after_the_handshake(start: Start, server_pair: Pair) -> None:
     outcome = tls.attempt("127.0.0.1", start(server_context(server_pair), lambda _channel: None).port, tls.unverified())
     assert (outcome.stage, outcome.status, outcome.by_peer) == (tls.RESPONSE, None, True)
+
+
+def test_the_alert_is_read_after_a_broken_pipe() -> None:
+    class Gone:
+        """A connection that the peer has closed after sending an alert."""
+
+        def sendall(self, data: bytes) -> None:
+            raise BrokenPipeError(32, "Broken pipe")
+
+        def recv(self, size: int) -> bytes:
+            alert = ssl.SSLError(1, "an alert")
+            alert.reason = "TLSV13_ALERT_CERTIFICATE_REQUIRED"
+            raise alert
+
+    outcome = tls._ask(Gone(), tls.Outcome(tls.RESPONSE), "x", 1, "/", {})  # type: ignore[arg-type]
+    assert (outcome.by_peer, outcome.refusal) == (True, "tlsv13 alert certificate required")
 
 
 def test_a_pair_in_memory_leaves_no_file(client_pair: Pair) -> None:

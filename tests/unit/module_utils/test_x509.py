@@ -66,7 +66,10 @@ def test_dates(tag: int, content: bytes, seconds: float) -> None:
     assert x509.moment(Element(tag, content, b"")) == seconds
 
 
-@pytest.mark.parametrize(("tag", "content"), [(0x17, b"20261121000000Z"), (0x18, b"261121000000Z"), (0x17, b"261321000000Z"), (0x17, b"2611210000Z"), (0x0C, b"261121000000Z")])
+@pytest.mark.parametrize(
+    ("tag", "content"),
+    [(0x17, b"20261121000000Z"), (0x18, b"261121000000Z"), (0x17, b"261321000000Z"), (0x17, b"2611210000Z"), (0x0C, b"261121000000Z")],
+)
 def test_dates_that_are_none(tag: int, content: bytes) -> None:
     with pytest.raises(DerError):
         x509.moment(Element(tag, content, b""))
@@ -88,14 +91,20 @@ def test_request_without_names() -> None:
 
 
 def test_request_flags_other_names_and_extensions() -> None:
-    names = reference.SubjectAlternativeName([reference.DNSName("w1"), reference.RFC822Name("a@b.c"), reference.UniformResourceIdentifier("spiffe://x")])
+    names = reference.SubjectAlternativeName(
+        [reference.DNSName("w1"), reference.RFC822Name("a@b.c"), reference.UniformResourceIdentifier("spiffe://x")]
+    )
     found = request_of(request_pem(name("x"), [names, reference.BasicConstraints(ca=True, path_length=None)]))
     assert found.names.other == ["email", "uri"]
     assert found.other_extensions == [x509.BASIC_CONSTRAINTS]
 
 
 def test_request_flags_other_attributes() -> None:
-    builder = reference.CertificateSigningRequestBuilder().subject_name(name("x")).add_attribute(reference.oid.AttributeOID.CHALLENGE_PASSWORD, b"secret")
+    builder = (
+        reference.CertificateSigningRequestBuilder()
+        .subject_name(name("x"))
+        .add_attribute(reference.oid.AttributeOID.CHALLENGE_PASSWORD, b"secret")
+    )
     pem = builder.sign(ec.generate_private_key(ec.SECP256R1()), hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
     assert request_of(pem).other_attributes == ["1.2.840.113549.1.9.7"]
 
@@ -112,8 +121,6 @@ def test_an_extension_that_comes_twice_is_refused() -> None:
         x509._extensions([[x509.der.parse(extensions)]])
 
 
-
-
 @settings(max_examples=300, deadline=None)
 @given(st.data())
 def test_mutated_certificates_raise_the_named_error_only(server_pair: Any, data: st.DataObject) -> None:
@@ -128,7 +135,9 @@ def test_mutated_requests_raise_the_named_error_only(request_der: bytes, data: s
 
 @pytest.fixture(scope="module")
 def request_der() -> bytes:
-    return x509.pem_blocks(request_pem(name("system:node:w1", "system:nodes"), [alternative_names(["w1"], ["10.0.0.7"])]), "CERTIFICATE REQUEST")[0]
+    return x509.pem_blocks(
+        request_pem(name("system:node:w1", "system:nodes"), [alternative_names(["w1"], ["10.0.0.7"])]), "CERTIFICATE REQUEST"
+    )[0]
 
 
 def _mutate(original: bytes, data: st.DataObject, reader: Any) -> None:

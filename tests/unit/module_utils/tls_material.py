@@ -53,7 +53,9 @@ def name(common_name: str, *organizations: str) -> x509.Name:
 
 
 def alternative_names(dns: list[str], ip: list[str]) -> x509.SubjectAlternativeName:
-    return x509.SubjectAlternativeName([*(x509.DNSName(value) for value in dns), *(x509.IPAddress(ipaddress.ip_address(value)) for value in ip)])
+    return x509.SubjectAlternativeName(
+        [*(x509.DNSName(value) for value in dns), *(x509.IPAddress(ipaddress.ip_address(value)) for value in ip)]
+    )
 
 
 class Authority:
@@ -63,7 +65,9 @@ class Authority:
         self.folder = folder
         self.pair = self._sign(common_name, name(common_name), ec.generate_private_key(ec.SECP256R1()), None, ca=True)
 
-    def sign(self, common_name: str, *organizations: str, dns: list[str] | None = None, ip: list[str] | None = None, key: Any = None) -> Pair:
+    def sign(
+        self, common_name: str, *organizations: str, dns: list[str] | None = None, ip: list[str] | None = None, key: Any = None
+    ) -> Pair:
         names = alternative_names(dns or [], ip or []) if dns or ip else None
         return self._sign(common_name, name(common_name, *organizations), key or ec.generate_private_key(ec.SECP256R1()), names, ca=False)
 

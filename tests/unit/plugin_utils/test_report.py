@@ -23,27 +23,54 @@ class Control:
     id: str
     title: str
     references: tuple[tuple[str, tuple[str, ...]], ...] = (("cis", ("1.2.5",)),)
+    proof: str | None = None
 
 
 CONTROLS = (Control("verify-kubelet", "The apiserver verifies kubelets"), Control("other", "Another"))
-PROOF = {"id": "p", "path": 1, "kind": "allowed", "from": "cp1", "to": "w1", "passed": True, "at": 1.0, "evidence": {"tls": "TLSv1.3"}, "fingerprint": "0" * 64}
+PROOF = {
+    "id": "p",
+    "path": 1,
+    "kind": "allowed",
+    "from": "cp1",
+    "to": "w1",
+    "passed": True,
+    "at": 1.0,
+    "evidence": {"tls": "TLSv1.3"},
+    "fingerprint": "0" * 64,
+}
 OBSERVATION: dict[str, Any] = {
     "host": {"node": "cp1"},
     "layout": "kubeadm",
     "kubelet": {"version": "v1.36.4"},
     "proofs": [PROOF],
-    "cluster": {"kubelets": [{"node": "w1", "certificate": {"not_after": 200.0}}, {"node": "cp1", "certificate": {"not_after": 100.0}}, {"node": "x", "certificate": None}]},
+    "cluster": {
+        "kubelets": [
+            {"node": "w1", "certificate": {"not_after": 200.0}},
+            {"node": "cp1", "certificate": {"not_after": 100.0}},
+            {"node": "x", "certificate": None},
+        ]
+    },
 }
 FACTS = reporting.RunFacts("20270101T000000Z-abc", "harden", 1.0, 2.0, {"cp1": OBSERVATION})
 
 
-def outcome(status: str, host: str | None = "cp1", before: str | None = None, after: str | None = None, name: str = "verify-kubelet") -> dict[str, Any]:
+def outcome(
+    status: str, host: str | None = "cp1", before: str | None = None, after: str | None = None, name: str = "verify-kubelet"
+) -> dict[str, Any]:
     return {"id": name, "path": 1, "host": host, "status": status, "before": before, "after": after, "reason": "r", "held_by": None}
 
 
 def plan(*controls: dict[str, Any], **parts: Any) -> dict[str, Any]:
     cluster = {"name": "prod-1", "version": "v1.36.4", "layout": "kubeadm", "control_planes": 1, "nodes": 2}
-    return {"digest": "d" * 64, "cluster": cluster, "controls": list(controls), "held": [], "warnings": [], "restarts": {"etcd": 9}, **parts}
+    return {
+        "digest": "d" * 64,
+        "cluster": cluster,
+        "controls": list(controls),
+        "held": [],
+        "warnings": [],
+        "restarts": {"etcd": 9},
+        **parts,
+    }
 
 
 def rows(report: dict[str, Any]) -> list[dict[str, Any]]:
@@ -81,13 +108,19 @@ def test_what_the_run_mended_shows_what_it_was_before():
 
 
 def test_restarts_are_those_that_happened_in_a_harden_run_and_the_predicted_ones_else():
-    results = [{"host": "cp1", "changed": True, "restarts": {"kubelet": 1, "etcd": 1}}, {"host": "w1", "changed": True, "restarts": {"kubelet": 1}}]
+    results = [
+        {"host": "cp1", "changed": True, "restarts": {"kubelet": 1, "etcd": 1}},
+        {"host": "w1", "changed": True, "restarts": {"kubelet": 1}},
+    ]
     report = reporting.build(replace(FACTS, results=results), CONTROLS, plan())
     assert report["restarts"] == {"etcd": 1, "kubelet": 2} and [host["changed"] for host in report["hosts"]] == [True]
     assert reporting.build(replace(FACTS, mode="check"), CONTROLS, plan())["restarts"] == {"etcd": 9}
 
 
-@pytest.mark.parametrize(("status", "deviates"), [("ok", 0), ("held", 0), ("waived", 0), ("disabled", 0), ("not-applicable", 0), ("change", 1), ("deviation", 1)])
+@pytest.mark.parametrize(
+    ("status", "deviates"),
+    [("ok", 0), ("held", 0), ("waived", 0), ("disabled", 0), ("not-applicable", 0), ("change", 1), ("deviation", 1)],
+)
 def test_what_counts_as_a_deviation(status, deviates):
     report = reporting.build(FACTS, CONTROLS, plan(outcome(status), outcome(status, "cp2")))
     assert len(reporting.deviations(report)) == deviates
@@ -95,7 +128,18 @@ def test_what_counts_as_a_deviation(status, deviates):
 
 def test_a_failed_proof_is_a_deviation():
     observation = {**OBSERVATION, "proofs": [{**PROOF, "passed": False}]}
-    assert reporting.deviations(reporting.build(replace(FACTS, observations={"cp1": observation}), CONTROLS, plan())) == ["proof p cp1 → w1"]
+    assert reporting.deviations(reporting.build(replace(FACTS, observations={"cp1": observation}), CONTROLS, plan())) == [
+        "proof p cp1 → w1"
+    ]
+
+
+@pytest.mark.parametrize(("statuses", "deviates"), [(["held"], 0), (["waived", "disabled"], 0), (["held", "ok"], 1), (["ok"], 1)])
+def test_a_proof_of_nothing_that_is_active_may_fail(statuses, deviates):
+    controls = [Control(str(number), "t", proof="p") for number in range(len(statuses))]
+    outcomes = [outcome(status, name=str(number)) for number, status in enumerate(statuses)]
+    observation = {**OBSERVATION, "proofs": [{**PROOF, "passed": False}]}
+    report = valid(reporting.build(replace(FACTS, observations={"cp1": observation}), controls, plan(*outcomes)))
+    assert len(reporting.deviations(report)) == deviates
 
 
 def test_it_is_written_in_one_step_and_readable(tmp_path):

@@ -39,13 +39,18 @@ def test_surprises(predicted, fresh, words):
 
 
 def test_objects_are_compared_as_files_are():
-    thing = {key: value for key, value in change(["a"], wave="cluster").items() if key != "file"} | {"object": "ConfigMap kube-system/kubeadm-config"}
+    thing = {key: value for key, value in change(["a"], wave="cluster").items() if key != "file"} | {
+        "object": "ConfigMap kube-system/kubeadm-config"
+    }
     assert stages.surprises(plan(thing), plan(thing)) == []
     assert len(stages.surprises(plan(), plan(thing))) == 1
 
 
 def test_what_is_given_up_is_named_with_its_reason():
-    held = [{"control": "a", "hosts": ["cp1"], "reason": "w3 serves no signed certificate"}, {"control": "x", "hosts": ["cp1"], "reason": "was held before"}]
+    held = [
+        {"control": "a", "hosts": ["cp1"], "reason": "w3 serves no signed certificate"},
+        {"control": "x", "hosts": ["cp1"], "reason": "was held before"},
+    ]
     assert stages.given_up(plan(change(["a", "b"])), plan(change(["b"], after="2"), held=held)) == ["a: w3 serves no signed certificate"]
 
 
@@ -54,7 +59,12 @@ class Control:
         self.id, self.field, self.component = name, field, component
 
 
-CONTROLS = [Control("anon", "authentication.anonymous.enabled"), Control("idle", "streamingConnectionIdleTimeout"), Control("ciphers", "tlsCipherSuites"), Control("flag", None)]
+CONTROLS = [
+    Control("anon", "authentication.anonymous.enabled"),
+    Control("idle", "streamingConnectionIdleTimeout"),
+    Control("ciphers", "tlsCipherSuites"),
+    Control("flag", None),
+]
 
 
 def outcome(name: str, after: Any, status: str = "change", host: str = "w1") -> dict[str, Any]:
@@ -82,6 +92,11 @@ def test_a_kubelet_runs_with_what_was_written(outcomes, configz, differences):
 
 
 def test_restarts_of_a_job():
-    steps = [{"op": "files"}, {"op": "kubelet"}, {"op": "static_pods", "changes": {"etcd": {}, "kube-apiserver": {}}}, {"op": "configmap", "name": "kubeadm-config"}]
+    steps = [
+        {"op": "files"},
+        {"op": "kubelet"},
+        {"op": "static_pods", "changes": {"etcd": {}, "kube-apiserver": {}}},
+        {"op": "configmap", "name": "kubeadm-config"},
+    ]
     assert stages.restarts_of({"steps": steps}) == {"kubelet": 1, "etcd": 1, "kube-apiserver": 1}
     assert stages.restarts_of({"steps": [{"op": "configmap", "name": "kube-proxy"}]}) == {"kube-proxy": 1}

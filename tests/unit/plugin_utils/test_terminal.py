@@ -47,11 +47,20 @@ def test_nothing_to_change_is_said_and_good():
 
 def test_one_is_not_plural():
     lines = terminal.plan_lines(plan(changes=[{"host": "a"}], cluster={**CLUSTER, "control_planes": 1, "nodes": 1}))
-    assert texts(lines)[:2] == ["prod-1   Kubernetes 1.36.4, kubeadm, 1 control plane, 1 node", "plan     1 change on 1 host     no restarts"]
+    assert texts(lines)[:2] == [
+        "prod-1   Kubernetes 1.36.4, kubeadm, 1 control plane, 1 node",
+        "plan     1 change on 1 host     no restarts",
+    ]
 
 
 def test_a_path_counts_controls_once_and_shows_what_is_held():
-    controls = [control("ok"), control("ok", "b"), control("ok", "b"), control("held", "c", "no enforcing CNI is installed"), control("disabled", "d")]
+    controls = [
+        control("ok"),
+        control("ok", "b"),
+        control("ok", "b"),
+        control("held", "c", "no enforcing CNI is installed"),
+        control("disabled", "d"),
+    ]
     proof = {"id": "p", "kind": "allowed", "from": "cp1", "to": "w1", "passed": True, "evidence": {}}
     lines = terminal.report_lines(report(controls=controls, proofs=[proof]), "/r/report.json")
     assert texts(lines) == [
@@ -69,7 +78,14 @@ def test_what_is_left_after_a_harden_run_is_bad(mode, word, tone):
 
 
 def test_a_failed_proof_is_bad_and_named():
-    proof = {"id": "etcd_refuses", "kind": "forbidden", "from": "cp1", "to": "cp2:2379", "passed": False, "evidence": {"refusal": "connected"}}
+    proof = {
+        "id": "etcd_refuses",
+        "kind": "forbidden",
+        "from": "cp1",
+        "to": "cp2:2379",
+        "passed": False,
+        "evidence": {"refusal": "connected"},
+    }
     lines = terminal.report_lines(report(proofs=[proof]), "x")
     assert lines[0].text.endswith("proofs 0/1") and lines[0].tone == "bad"
     assert lines[1].text.strip() == "proof etcd_refuses (forbidden) cp1 → cp2:2379 failed: connected"
@@ -84,7 +100,12 @@ def test_errors_and_hosts_without_observation_are_shown():
     hosts = [{"name": "w3", "observed": False, "message": "cannot be reached"}, {"name": "w1", "observed": True, "message": None}]
     errors = [{"host": "cp1", "file": "/etc/x", "cause": "is no YAML", "advice": "correct it"}]
     found = texts(terminal.report_lines(report(hosts=hosts, errors=errors, restarts={"etcd": 1}), "x"))
-    assert found[-4:] == ["w3       not observed: cannot be reached", "restarts etcd 1", "error    cp1: /etc/x: is no YAML; correct it", "report   x"]
+    assert found[-4:] == [
+        "w3       not observed: cannot be reached",
+        "restarts etcd 1",
+        "error    cp1: /etc/x: is no YAML; correct it",
+        "report   x",
+    ]
 
 
 @given(st.text(), st.text(), st.sampled_from(["step", "undo", "end"]))

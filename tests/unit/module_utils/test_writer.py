@@ -1,0 +1,178 @@
+# Copyright: ninepaths contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Paths are old or new; links, strangers and wrong attributes are refused; what was put back is exactly what was."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import engine_bed as bed
+import pytest
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils import changes, writer
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.failures import JobError, PreconditionError, TransactionError
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.journal import Journal
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.writer import Writer
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    bed.make_tree(tmp_path)
+    (tmp_path / "var/lib/ninepaths/transactions/t1").mkdir()
+    return tmp_path
+
+
+def make(root: Path) -> Writer:
+    machine = bed.FakeMachine(root)
+    return Writer(machine, Journal(machine, "/var/lib/ninepaths/transactions/t1/journal.jsonl"), "/var/lib/ninepaths/transactions/t1")
+
+
+def write(root: Path, data: dict[str, Any]) -> Writer:
+    one = make(root)
+    one.apply(changes.parse(data), "s")
+    return one
+
+
+def undo(one: Writer) -> None:
+    for record in reversed(one.records("s")):
+        one.restore(record)
+    one.clean([writer.stage_of(record["path"], one.name, one.watched) for record in one.records("s")])
+
+
+def test_a_manifest_is_staged_outside_its_directory(root: Path) -> None:
+    one = write(root, bed.change(root, f"{bed.MANIFESTS}/etcd.yaml", b"new"))
+    assert one.records("s")[0]["stage"] == "/etc/kubernetes/.ninepaths-t1"
+    assert sorted(path.name for path in (root / bed.MANIFESTS[1:]).iterdir()) == sorted(
+        f"{name}.yaml" for name in ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler")
+    )
+
+
+def test_undo_gives_back_the_very_same_file(root: Path) -> None:
+    path = root / "etc/kubernetes/audit.yaml"
+    inode = path.stat().st_ino
+    one = write(root, bed.change(root, "/etc/kubernetes/audit.yaml", b"new", "0600"))
+    assert (path.read_bytes(), path.stat().st_mode & 0o777) == (b"new", 0o600)
+    undo(one)
+    assert (path.read_text(), path.stat().st_mode & 0o777, path.stat().st_ino) == ("old policy", 0o644, inode)
+
+
+def test_undo_works_from_the_backup_when_staging_was_cleaned_up(root: Path) -> None:
+    one = write(root, bed.change(root, "/etc/kubernetes/audit.yaml", b"new", "0600"))
+    one.clean(["/etc/kubernetes/.ninepaths-t1"])
+    undo(one)
+    path = root / "etc/kubernetes/audit.yaml"
+    assert (path.read_text(), path.stat().st_mode & 0o777) == ("old policy", 0o644)
+
+
+def test_backups_are_private(root: Path) -> None:
+    one = write(root, bed.change(root, "/etc/kubernetes/audit.yaml", b"new"))
+    backup = root / one.records("s")[0]["backup"][1:]
+    assert backup.read_text() == "old policy" and backup.stat().st_mode & 0o777 == 0o600 and backup.parent.stat().st_mode & 0o777 == 0o700
+
+
+def test_extended_attributes_survive(root: Path) -> None:
+    path = root / "etc/kubernetes/audit.yaml"
+    try:
+        os.setxattr(path, "user.label", b"kept")
+    except OSError:
+        pytest.skip("this file system has no extended attributes")
+    write(root, bed.change(root, "/etc/kubernetes/audit.yaml", b"new"))
+    assert os.getxattr(path, "user.label") == b"kept"
+
+
+def test_links_directories_and_removals_come_back(root: Path) -> None:
+    (root / "etc/link").symlink_to("old-target")
+    old = bed.tree(root)
+    one = make(root)
+    link = {**bed.change(root, "/etc/link", None, kind="link"), "target": "new-target", "before": {"type": "link"}}
+    for data in (
+        link,
+        bed.change(root, "/etc/kubernetes/ninepaths", None, "0700", "dir"),
+        {**bed.change(root, "/etc/kubernetes/audit.yaml", None, kind="absent"), "mode": None},
+    ):
+        one.apply(changes.parse(data), "s")
+    assert os.readlink(root / "etc/link") == "new-target" and not (root / "etc/kubernetes/audit.yaml").exists()
+    undo(one)
+    assert bed.tree(root) == old
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda path: path.write_text("other"), "sha256 changed"),
+        (lambda path: path.chmod(0o666), "mode changed"),
+        (lambda path: path.unlink(), "is absent, the plan saw file"),
+        (lambda path: (path.unlink(), path.symlink_to("/etc/passwd")), "is link, the plan saw file"),
+        (lambda path: (path.unlink(), path.mkdir()), "is dir, the plan saw file"),
+        (lambda path: (path.unlink(), os.mkfifo(path)), "is other, the plan saw file"),
+    ],
+)
+def test_what_is_not_as_planned_is_refused(root: Path, spoil: Any, message: str) -> None:
+    data = bed.change(root, "/etc/kubernetes/audit.yaml", b"new")
+    spoil(root / "etc/kubernetes/audit.yaml")
+    left = bed.tree(root) if "other" not in message else None
+    with pytest.raises(PreconditionError, match=message):
+        write(root, data)
+    assert left is None or bed.tree(root) == left
+
+
+def test_a_link_in_the_place_of_a_file_is_never_written_through(root: Path) -> None:
+    (root / "etc/victim").write_text("safe")
+    (root / "etc/kubernetes/x").symlink_to(root / "etc/victim")
+    data = {**bed.change(root, "/etc/kubernetes/audit.yaml", b"evil"), "path": "/etc/kubernetes/x", "before": {"type": "link"}}
+    with pytest.raises(PreconditionError, match="is a link where a file is expected"):
+        write(root, data)
+    assert (root / "etc/victim").read_text() == "safe"
+
+
+@pytest.mark.parametrize("path", ["relative", "/a/../etc/shadow", "/", "/a//b", "/a/\0b", 7, None])
+def test_a_path_that_is_none_is_refused(path: object) -> None:
+    with pytest.raises(JobError, match="no plain absolute path"):
+        changes.parse({"path": path, "type": "file", "before": {"type": "absent"}, "content": ""})
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("type", "socket", "is none of"),
+        ("before", None, "cannot be undone"),
+        ("content", "***", "not base64"),
+        ("mode", "rw-r--r--", "not an octal"),
+        ("mode", "70000", "out of range"),
+    ],
+)
+def test_a_damaged_change_is_refused(field: str, value: object, message: str) -> None:
+    data = {"path": "/x", "type": "file", "before": {"type": "file"}, "content": "", "mode": "0600", "owner": "0", "group": "0"}
+    with pytest.raises(JobError, match=message):
+        changes.parse({**data, field: value})
+
+
+def test_an_unknown_owner_is_named(root: Path) -> None:
+    with pytest.raises(TransactionError, match=r"/etc/kubernetes/audit.yaml: owner nobody-knows-him"):
+        write(root, {**bed.change(root, "/etc/kubernetes/audit.yaml", b"new"), "owner": "nobody-knows-him"})
+
+
+def test_a_path_that_is_named_twice_is_refused(root: Path) -> None:
+    one = bed.change(root, "/etc/kubernetes/audit.yaml", b"new")
+    with pytest.raises(JobError, match="changed twice"):
+        writer.parse_all([one, one])
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_any_sequence_of_changes_is_undone(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
+    root = tmp_path_factory.mktemp("host")
+    bed.make_tree(root)
+    (root / "var/lib/ninepaths/transactions/t1").mkdir()
+    old, one = bed.tree(root), make(root)
+    names = ["/etc/kubernetes/audit.yaml", "/etc/kubernetes/new.yaml", "/etc/kubernetes/pki/ca.crt", f"{bed.MANIFESTS}/etcd.yaml"]
+    for path in data.draw(st.lists(st.sampled_from(names), min_size=1, unique=True)):
+        content = data.draw(st.one_of(st.none(), st.binary(max_size=40))) if Path(f"{root}{path}").exists() else data.draw(st.binary(max_size=40))
+        one.apply(changes.parse(bed.change(root, path, content, data.draw(st.sampled_from(["0600", "0644", "0640"])))), "s")
+    undo(one)
+    assert bed.tree(root) == old
+    undo(one)
+    assert bed.tree(root) == old
