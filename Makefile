@@ -18,7 +18,7 @@ include tests/testbed/testbed.mk
 help: ## list the targets
 	@grep -hE '^[a-z][a-z-]*:.*##' $(MAKEFILE_LIST) | sort | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 18
 
-setup: $(VENV)/.ready collection-link testbed-setup ## install what the tests and the bed need (apt packages, a virtual environment)
+setup: testbed-setup $(VENV)/.ready collection-link ## install what the tests and the bed need (apt packages, a virtual environment)
 
 # Python packages are locked with hashes; one lock file per supported interpreter line.
 PYTHON ?= python3

@@ -5,11 +5,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
 
-from ansible.errors import AnsibleConnectionFailure
+from ansible.errors import AnsibleConnectionFailure, AnsibleError
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils import bundle, stages, terminal
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils._action import ActionError
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils._cluster import ClusterAction
@@ -91,8 +92,7 @@ class ActionModule(ClusterAction):
                 lost_since = lost_since or time.monotonic()
                 if time.monotonic() - lost_since > patience:
                     raise
-                self._connection.reset() if hasattr(self._connection, "reset") else self._connection.close()
-                time.sleep(RECONNECT_S)
+                self._reconnect()
                 continue
             lost_since = None
             yield from answer["lines"]
@@ -101,6 +101,13 @@ class ActionModule(ClusterAction):
                 return
             if not answer["alive"] and not answer["lines"]:  # killed; what it had begun is undone now
                 self.program("recover", {"schema": 1, "id": transaction}, task_vars)
+
+    def _reconnect(self) -> None:
+        """Forget the connection, a stale multiplexing master included; the next program opens a new one."""
+        with contextlib.suppress(AnsibleError, AttributeError, NotImplementedError):
+            self._connection.reset()
+        self._connection.close()
+        time.sleep(RECONNECT_S)
 
 
 def _error(host: str, wave: str, end: Mapping[str, Any]) -> dict[str, Any]:

@@ -30,6 +30,7 @@ class ActionModule(ClusterAction):
             return self._again(task_vars)
         spool = self.spool()
         mode = "check" if self.check_mode and options["mode"] == "harden" else str(options["mode"])
+        spool.clear("plan", "result", "error")  # of an earlier run in the same ansible-playbook
         spool.put("run", "mode", {"mode": mode})
         made = self.plan_now(task_vars)
         self._demand(options["digest"], made, task_vars)

@@ -22,7 +22,7 @@ AGAIN = "run the playbook again: it plans from what the host is now"
 
 
 class Found(NamedTuple):
-    """What lies at a path. Everything but `type` is None for an absent path; `sha256` is there for regular files only, `target` for links."""
+    """What lies at a path. Of an absent path only `type` is known; `sha256` is there for regular files, `target` for links."""
 
     type: str
     sha256: str | None = None

@@ -123,7 +123,7 @@ def _terms(spec: Mapping[str, Any]) -> str:
         asked, right = (", ".join(sorted(group)) for group in (usages, ALLOWED_USAGES))
         return f"usages are {asked or 'missing'}; a serving certificate has {right}"
     wanted = spec.get("expirationSeconds")
-    if wanted is not None and (type(wanted) is not int or wanted > MAX_SECONDS):
+    if wanted is not None and (not isinstance(wanted, int) or wanted > MAX_SECONDS):
         return f"asks for {wanted} seconds; at most {MAX_SECONDS} are approved"
     return ""
 

@@ -34,7 +34,7 @@ class Url(NamedTuple):
 def parse_url(text: str) -> Url | None:
     """An http or https URL of host and port, or None."""
     scheme, mark, rest = text.strip().partition("://")
-    address, _, port = rest.split("/")[0].rpartition(":")
+    address, _colon, port = rest.split("/")[0].rpartition(":")
     if not mark or scheme not in ("http", "https") or not address or not port.isdigit() or not 0 < int(port) < 1 << 16:
         return None
     return Url(scheme == "https", address.strip("[]"), int(port))

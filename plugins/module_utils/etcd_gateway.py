@@ -1,7 +1,7 @@
 # Copyright: ninepaths contributors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Keeps etcd's quorum and leader out of harm's way while the local member restarts. Speaks with the certificates that the node already has."""
+"""Keeps etcd's quorum and leader out of harm's way while the local member restarts, with the certificates that the node has already."""
 
 from __future__ import annotations
 
@@ -116,7 +116,8 @@ def check_quorum(gateway: Gateway) -> None:
     healthy, quorum = len(voters) - 1 - len(ill), len(voters) // 2 + 1
     if healthy < quorum:
         raise PreconditionError(
-            f"etcd would lose its quorum: without this member {healthy} of {len(voters)} are healthy, {quorum} are needed (ill: {', '.join(ill) or 'none'})",
+            f"etcd would lose its quorum: without this member {healthy} of {len(voters)} are healthy, {quorum} are needed"
+            f" (ill: {', '.join(ill) or 'none'})",
             "make the other members healthy first, or add a third",
         )
 

@@ -17,7 +17,7 @@ from ansible_collections.ninepaths.kubernetes.plugins.module_utils.run import Ru
 
 
 def main(request: Mapping[str, Any], run: Run) -> dict[str, Any]:
-    """Lines of transaction `id` from byte `offset` on; waits up to `wait_s` seconds for the first new one. Raises JobError for an unknown id."""
+    """Lines of transaction `id` from byte `offset` on; waits up to `wait_s` seconds for the first. Raises JobError for an unknown id."""
     return follow(Machine(run), request)
 
 

@@ -23,7 +23,7 @@ KEPT = 10
 
 
 def main(request: Mapping[str, Any], run: Run) -> dict[str, Any]:
-    """Start `request["job"]` with `request["program"]`; returns id, unit and directory. Raises TransactionError or OSError; nothing runs then."""
+    """Start `request["job"]` with `request["program"]`; returns id, unit and directory. Raises TransactionError or OSError."""
     return launch(Machine(run), request)
 
 

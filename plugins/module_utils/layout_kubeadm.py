@@ -111,8 +111,8 @@ def static_pods(host: Host, node: str) -> dict[str, list[str]]:
     """
     found: dict[str, list[str]] = {name: [] for name in COMPONENTS}
     for entry in _listdir(host, POD_LOGS):
-        namespace, _, rest = entry.partition("_")
-        pod, _, uid = rest.partition("_")
+        namespace, _mark, rest = entry.partition("_")
+        pod, _mark, uid = rest.partition("_")
         component = pod[: -len(node) - 1] if pod.endswith(f"-{node}") else ""
         if namespace == "kube-system" and component in found and processes.STATIC_UID.fullmatch(uid):
             found[component].append(uid)

@@ -66,7 +66,10 @@ class Lease:
         kept = {key: metadata[key] for key in ("resourceVersion", "uid", "labels", "annotations") if key in metadata}
         return {
             "apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {**kept, "name": self.name, "namespace": self.namespace},
-            "spec": {"holderIdentity": self.holder, "leaseDurationSeconds": self.seconds, "acquireTime": now, "renewTime": now, "leaseTransitions": transitions},
+            "spec": {
+                "holderIdentity": self.holder, "leaseDurationSeconds": self.seconds, "leaseTransitions": transitions,
+                "acquireTime": now, "renewTime": now,
+            },
         }  # fmt: skip
 
     def keep(self) -> None:

@@ -188,5 +188,5 @@ class Machine:
             self.sleep(every)
 
 
-class Waiting(Exception):
+class Waiting(Exception):  # noqa: N818 - a condition that is not met yet is no error
     """Raised by a condition that is not met yet; its text says what is missing."""

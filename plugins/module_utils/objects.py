@@ -140,7 +140,7 @@ class ConfigMap(Plain):
 
 
 class Approve(Plain):
-    """Approves the kubelets' requests for serving certificates, and waits until the expected nodes serve one. A certificate stays: it harms nobody."""
+    """Approves the kubelets' requests for serving certificates, and waits until the expected nodes serve one. What was signed stays."""
 
     def __init__(self, step: Mapping[str, Any], context: Context, name: str) -> None:
         super().__init__(step, context, name)

@@ -130,7 +130,7 @@ def _units(sight: Sight) -> dict[str, dict[str, str]]:
     for block in done.stdout.split("\n\n"):
         properties: dict[str, str] = {}
         for line in block.splitlines():
-            name, _, value = line.partition("=")
+            name, _equals, value = line.partition("=")
             properties[name] = f"{properties[name]}\n{value}" if name in properties else value
         if properties.get("Id"):
             units[properties["Id"]] = properties

@@ -35,8 +35,8 @@ PAIRS = (
     Pair("peer-cert-file", "peer-key-file", "peer-trusted-ca-file", "client"),
 )
 AUTHORITIES = (
-    "client-ca-file", "etcd-cafile", "kubelet-certificate-authority", "requestheader-client-ca-file", "trusted-ca-file", "peer-trusted-ca-file",
-    "root-ca-file", "cluster-signing-cert-file",
+    "client-ca-file", "etcd-cafile", "kubelet-certificate-authority", "requestheader-client-ca-file", "trusted-ca-file",
+    "peer-trusted-ca-file", "root-ca-file", "cluster-signing-cert-file",
 )  # fmt: skip
 
 

@@ -34,8 +34,8 @@ PATH_FLAG = re.compile(r"--([a-z0-9-]+)=(/.+)")
 # What the kubelet needs to get as far as judging its configuration. Nothing of the container runtime is among it.
 KUBELET_PATHS = ("/etc/kubernetes", "/var/lib/kubelet/config.yaml", "/var/lib/kubelet/pki")
 KUBELET_FAULTS = re.compile(
-    r"failed to load kubelet config|failed to validate kubelet config|failed to parse kubelet flag|failed to merge|failed to set feature gates|unknown flag|"
-    r"invalid argument|failed to initialize TLS|unable to load client CA"
+    r"failed to load kubelet config|failed to validate kubelet config|failed to parse kubelet flag|failed to merge|"
+    r"failed to set feature gates|unknown flag|invalid argument|failed to initialize TLS|unable to load client CA"
 )
 VARYING = re.compile(r"^[EFIW]\d{4} [^\]]*\] |\"(?:ts|caller)\":\"[^\"]*\",?|0x[0-9a-f]+|\d+")
 ADVICE = "nothing was restarted; correct the setting (or waive the control), then run again"

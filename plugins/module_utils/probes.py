@@ -1,7 +1,7 @@
 # Copyright: ninepaths contributors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Performs a pod's HTTP probes as the kubelet does: same scheme, host, port and path, no credentials, no verification of the certificate."""
+"""Performs a pod's HTTP probes as the kubelet does: same scheme, host, port and path, no credentials, no verification."""
 
 from __future__ import annotations
 

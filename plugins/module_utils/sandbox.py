@@ -36,7 +36,7 @@ def main() -> None:
         enter(task)
     except (OSError, ValueError, AttributeError) as error:
         sys.stderr.write(f"sandbox: {getattr(error, 'filename', None) or ''} {getattr(error, 'strerror', None) or type(error).__name__}\n")
-        sys.exit(FAILED)
+        raise SystemExit(FAILED) from None
 
 
 def enter(task: Mapping[str, Any]) -> None:
@@ -56,7 +56,7 @@ def enter(task: Mapping[str, Any]) -> None:
         _mount("tmpfs", root + path, "tmpfs", MS_NOSUID | MS_NODEV)
     os.chroot(root)
     os.chdir("/")
-    os.execve(executable, task["argv"], environment)
+    os.execve(executable, task["argv"], environment)  # noqa: S606 - this process is there to become that binary
 
 
 def _environment(executable: str) -> dict[str, str]:
@@ -71,7 +71,7 @@ def _system(root: str) -> None:
     os.mkdir(f"{root}/dev")
     for device in DEVICES:
         _bind(f"/dev/{device}", f"{root}/dev/{device}")
-    os.mkdir(f"{root}/tmp", 0o1777)
+    os.mkdir(f"{root}/tmp", 0o1777)  # noqa: S108 - in the namespace that ends with this process
     os.mkdir(f"{root}/proc")
     with contextlib.suppress(OSError):  # refused in a container that hides parts of /proc; the binaries do without
         _mount("proc", f"{root}/proc", "proc", MS_NOSUID | MS_NODEV | MS_RDONLY)
@@ -98,7 +98,7 @@ def _bind(source: str, target: str) -> None:
 
 
 def _kept_flags(target: str) -> int:
-    """A remount must repeat the mount's nosuid, nodev, noexec and atime flags; ST_ and MS_ numbers of these are the same but for relatime."""
+    """A remount must repeat the mount's nosuid, nodev, noexec and atime flags; statvfs numbers them as mount does, but for relatime."""
     flags = os.statvfs(target).f_flag
     relatime = (1 << 21) if flags & 4096 else 0
     return (flags & (2 | 4 | 8 | 1024 | 2048)) | relatime
@@ -114,7 +114,7 @@ def _mount(source: str | None, target: str, kind: str | None, flags: int) -> Non
 
 
 def _loopback(addresses: list[str]) -> None:
-    """Bring up the loopback and give it the node's addresses, so that a listener on one of them can bind. IPv4 only; others are tried in vain."""
+    """Bring up the loopback and give it the node's IPv4 addresses, so that a listener on one of them can bind."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
         _up(control, b"lo")
         for number, address in enumerate(addresses):

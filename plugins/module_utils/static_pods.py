@@ -29,7 +29,7 @@ READY = {APISERVER: 180.0, ETCD: 180.0, "kube-controller-manager": 120.0, "kube-
 KUBELET_AGREES = 240.0
 # Probes in a row, four a second. After an undo the process that still answers may be one that the kubelet is about to stop.
 PASSES, PASSES_AFTER_UNDO = 2, 16
-MOST_STARTS = 4
+MOST_RESTARTS = 3
 
 
 class StaticPods:
@@ -71,7 +71,7 @@ class StaticPods:
         """Pre-validate everything, then roll. Raises TransactionError or OSError."""
         for component in self._ordered():
             self.before.setdefault(component, self._current(component))
-            verdict = self.context.tools.validate(self.context, component, self.changes[component], self.before[component].pid)
+            verdict = self.context.tools.validate(self.context, component, self.changes[component], self.before[component])
             self.context.say(self.name, f"{component}: {verdict}")
         self._roll_apiserver_and_etcd()
         last = [component for component in LAST if component in self.changes]
@@ -184,6 +184,7 @@ class Watch:
         self.context, self.component, self.argv, self.probes, self.old = context, component, argv, probes, old
         self.patient, self.passes = False, PASSES
         self.pid, self.uid, self.passed = 0, "", 0
+        self.first: dict[str, int] = {}
 
     def ready(self) -> bool:
         """Is it? Raises Waiting with what is missing, HealthError when the process ends again and again."""
@@ -221,11 +222,15 @@ class Watch:
 
     def _give_up_on_crashes(self, detail: str) -> None:
         pod = self._pod()
-        starts = self.context.node.starts(self.component, pod) if pod and not self.patient else 0
-        if starts >= MOST_STARTS:
+        if not pod or self.patient:
+            return
+        # A manifest that is as it once was has the same UID again, and the log of its former life counts on.
+        starts = self.context.node.starts(self.component, pod)
+        restarts = starts - self.first.setdefault(pod, starts)
+        if restarts >= MOST_RESTARTS:
             seen = f" ({detail})" if detail else ""
             raise HealthError(
-                f"{self.component} was started {starts} times and ended each time{seen}{self._said()}",
+                f"{self.component} was restarted {restarts} times and ended each time{seen}{self._said()}",
                 "the old manifest is put back; correct the setting that it names",
             )
 

@@ -38,7 +38,14 @@ def build(context: Context) -> list[Step]:
             "they belong to different waves: a kubelet that has not reached the API since its start does not stop an old pod",
         )
     parse_all(item for step in context.job["steps"] for item in _files(step))
-    return [STEPS[op](step, context, f"{number}:{op}") for number, (op, step) in enumerate(zip(operations, context.job["steps"]), 1)]
+    return [_step(step, context, f"{number}:{step['op']}") for number, step in enumerate(context.job["steps"], 1)]
+
+
+def _step(step: Mapping[str, Any], context: Context, name: str) -> Step:
+    try:
+        return STEPS[str(step["op"])](step, context, name)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise JobError(f"step {name} is not of the form that this version knows ({type(error).__name__}: {error})", "use one version of the collection") from error
 
 
 def _files(step: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:

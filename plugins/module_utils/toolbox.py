@@ -25,7 +25,7 @@ from ansible_collections.ninepaths.kubernetes.plugins.module_utils.cluster impor
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.context import Context
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.failures import PreconditionError, TransactionError
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.machine import Machine, Waiting
-from ansible_collections.ninepaths.kubernetes.plugins.module_utils.node import LOUD, harmless
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.node import LOUD, Running, harmless
 
 PRESSURES = ("DiskPressure", "MemoryPressure", "PIDPressure")
 MIRRORED = "kubernetes.io/config.hash"
@@ -40,10 +40,9 @@ class Toolbox:
         self.host = files.Host(machine.root or "/")
         self._as_kubelet: api.Api | None = None
 
-    def validate(self, context: Context, component: str, change: Mapping[str, Any], pid: int) -> str:
+    def validate(self, context: Context, component: str, change: Mapping[str, Any], old: Running) -> str:
         """Pre-validate a component's new argv; see prevalidate.py."""
-        old = next(iter(context.node.running(component))).argv
-        candidate = prevalidate.Candidate(self.machine, component, change["argv"], old, pid, change.get("mounts"))
+        candidate = prevalidate.Candidate(self.machine, component, change["argv"], old.argv, old.pid, change.get("mounts"))
         return prevalidate.validate(candidate, context.directory)
 
     def hand_over_leadership(self, context: Context, argv: tuple[str, ...]) -> str:
@@ -173,7 +172,7 @@ class Toolbox:
         return True
 
     def static_pods_known(self) -> bool:
-        """Does the kubelet list each of our static pods as ready? Raises Waiting. True on a node that has none, or no certificate to ask with."""
+        """Does the kubelet list each of our static pods as ready? Raises Waiting. True without static pods or a certificate to ask with."""
         wanted = {f"{name}-{self.node}" for name in layout_kubeadm.COMPONENTS if self.machine.exists(layout_kubeadm.manifest(name))}
         pods = self._kubelet_pods() if wanted else None
         if pods is None:

@@ -59,11 +59,11 @@ def require_systemd(host: Machine) -> None:
 
 
 def start(host: Machine, name: str, directory: str) -> None:
-    """Start the transaction detached. Its service undoes what is open when the main process ends in whatever way. Raises TransactionError."""
+    """Start the transaction detached; its service undoes what is open when the main process ends, however. Raises TransactionError."""
     undo = " ".join(program(directory, "recover"))
     argv = [
         "systemd-run", "--quiet", "--collect", f"--unit={unit_name(name)}", f"--description=ninepaths transaction {name}",
-        f"--property=ExecStopPost={undo}", "--property=TimeoutStopSec=1200", "--property=KillMode=control-group", "--property=OOMScoreAdjust=-900",
+        f"--property=ExecStopPost={undo}", "--property=TimeoutStopSec=1200", "--property=OOMScoreAdjust=-900",
         *program(directory),
     ]  # fmt: skip
     _run(host, argv, f"transaction {name} cannot be started")
@@ -80,8 +80,9 @@ def arm(host: Machine, name: str, directory: str, seconds: float) -> None:
     host.files.rename(draft, host.at(f"{UNITS}/{BOOT_UNIT}"))
     host.files.symlink(f"{UNITS}/{BOOT_UNIT}", host.at(f"{WANTS}/{BOOT_UNIT}"))
     argv = [
-        "systemd-run", "--quiet", "--collect", f"--unit={unit_name(name)}-undo", f"--on-active={seconds:.0f}", "--timer-property=AccuracySec=1s",
-        "--property=TimeoutStopSec=1200", f"--description=ninepaths: undo transaction {name} if it has not ended", *program(directory, "recover"),
+        "systemd-run", "--quiet", "--collect", f"--unit={unit_name(name)}-undo", f"--on-active={seconds:.0f}",
+        "--timer-property=AccuracySec=1s", "--property=TimeoutStopSec=1200",
+        f"--description=ninepaths: undo transaction {name} if it has not ended", *program(directory, "recover"),
     ]  # fmt: skip
     _run(host, argv, "the undo timer cannot be armed")
 

@@ -134,7 +134,7 @@ class Writer:
         ]
 
     def restore(self, record: Mapping[str, Any]) -> bool:
-        """Put one path back as it was; False if it is so already. Raises UndoError that says what lies there and where the old bytes are."""
+        """Put one path back as it was; False if it is so already. Raises UndoError that says where the old bytes are."""
         path, before = record["path"], Found.from_dict(record["before"])
         try:
             if changes.look(self.host, path) == before:

@@ -27,8 +27,10 @@ _MAX_DEPTH = 60
 # Scalars that every YAML reader takes for the text that stands there.
 _PLAIN = re.compile(r"[A-Za-z0-9/_.-][A-Za-z0-9/_.:=,@+*-]*", re.ASCII)
 _NEVER_PLAIN = re.compile(
-    r"[-+.]?[0-9][0-9._:eExXoO+-]*|[-.]|---|\.\.\.|-?\.(inf|nan)|0[xX][0-9a-fA-F]+|y|n|yes|no|on|off|true|false|null|~",
-    re.ASCII | re.IGNORECASE,
+    r"""(?ix) [-+]?[0-9][0-9_]*(\.[0-9_]*)?(e[-+]?[0-9]+)? | [-+]?\.[0-9][0-9_]*(e[-+]?[0-9]+)? | [-+]?0[xob][0-9a-f_]+
+        | [-+]?[0-9][0-9_]*(:[0-9]+)+(\.[0-9_]*)? | [0-9]+-[0-9]+-[0-9]+.* | [-+]?\.(inf|nan)
+        | y | n | yes | no | on | off | true | false | null | ~ | - | -- | --- | \.\.\.""",
+    re.ASCII,
 )
 
 

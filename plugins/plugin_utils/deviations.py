@@ -37,6 +37,20 @@ def not_chosen(selected: Iterable[Selected]) -> list[Outcome]:
     ]
 
 
+def without_static_pod(
+    chosen: Iterable[Selected], judged: Mapping[str, object], inventory: Inventory, hosts: Mapping[str, Host]
+) -> list[Outcome]:
+    """Controls of components that no observed host runs as a static pod: an etcd of its own, for example."""
+    seen = any(name in hosts for name in inventory.control_plane)
+    return [
+        Outcome(
+            entry.control.id, entry.control.path, None, "not-applicable", reason=f"no host runs {entry.control.component} as a static pod"
+        )
+        for entry in chosen
+        if seen and entry.control.component in STATIC_PODS and entry.control.component not in judged and not entry.control.files
+    ]
+
+
 def unobserved(chosen: Iterable[Selected], inventory: Inventory, hosts: Mapping[str, Host]) -> list[Outcome]:
     """Chosen controls on hosts that could not be observed are held by name, not dropped."""
     missing = [name for name in inventory.hosts if name not in hosts]

@@ -10,6 +10,7 @@ document must say what it said before plus the edit, or the edit is refused.
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Union
 
@@ -18,6 +19,7 @@ from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils._yaml import 
 Step = Union[str, int]
 Path = Sequence[Step]
 _INDENT = 2
+_LONE_NEWLINE = re.compile(r"(?<!\r)\n")
 
 
 class EditError(ValueError):
@@ -67,6 +69,8 @@ def set_list(text: str, path: Path, items: Sequence[object]) -> str:
 
 
 def _checked(text: str, expected: object, path: Path) -> str:
+    if "\r\n" in text:
+        text = _LONE_NEWLINE.sub("\r\n", text)
     try:
         found = load(text)
     except YamlError as error:

@@ -140,6 +140,8 @@ class Host:
         try:
             config = self.knowledge.config(text)
             unknown = self.knowledge.unknown_fields(text, "kubelet", minor)
+        except FlagDataError as error:
+            raise PlanError(self.name, None, str(error), "nothing was touched") from error
         except config_file.ConfigError as error:
             raise PlanError(self.name, path, str(error), "mend the configuration, then run again") from error
         if unknown:

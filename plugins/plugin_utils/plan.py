@@ -42,6 +42,7 @@ from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.targets impor
 
 __all__ = ["Inventory", "PlanError", "PlanErrors", "plan"]
 
+START, CONTROL_PLANES = "start", "control_planes"
 _SOURCE_REASON = "Upgrades and joins write what stands here."
 
 
@@ -54,13 +55,16 @@ def plan(
     *,
     flags: Flags,
     assets: Mapping[str, bytes] | None = None,
+    stage: str = START,
 ) -> Plan:
     """Plan a run.
 
     now: unix seconds; it decides about waivers only. flags: the generated data. assets: programs for the target by
-    their path there; without approver.PROGRAM our approver is not installed. Raises PlanErrors when nothing may be touched, SettingsError.
+    their path there; without approver.PROGRAM our approver is not installed. stage: START, or CONTROL_PLANES
+    when the kubelets' waves are over and only certificates that were seen count, none that are to come.
+    Raises PlanErrors when nothing may be touched, SettingsError.
     """
-    return _Planner(observations, controls, settings, inventory, now, flags, assets or {}).plan()
+    return _Planner(observations, controls, settings, inventory, now, flags, assets or {}, stage).plan()
 
 
 class _Planner:
@@ -68,13 +72,14 @@ class _Planner:
 
     def __init__(
         self, observations: Mapping[str, Observation], controls: Sequence[Control], settings: Settings, inventory_: Inventory, now: float,
-        flags: Flags, assets: Mapping[str, bytes],
+        flags: Flags, assets: Mapping[str, bytes], stage: str,
     ) -> None:  # fmt: skip
         self.knowledge = Knowledge(flags)
         self.hosts = hosts_of(observations, self.knowledge)
         self.settings = settings
         self.inventory = inventory_
         self.assets = assets
+        self.stage = stage
         self.selected = select(settings, controls, now)
         self.chosen = [entry for entry in self.selected if entry.status == "selected"]
         self.errors: list[PlanError] = []
@@ -118,6 +123,8 @@ class _Planner:
     def _certificates(self) -> None:
         """Who will serve a signed certificate, once the kubelets have been restarted and their requests approved."""
         self.serving = serving.state(self.inventory, self.hosts, self.drafts)
+        if self.stage == CONTROL_PLANES:
+            self.serving = serving.as_observed(self.serving, self.inventory, self.hosts)
         self.conditions["kubelet-serving-certificates"] = serving.condition(self.serving, self.inventory, self.hosts)
         bootstrap = any(entry.control.id == serving.BOOTSTRAP for entry in self.chosen)
         if not bootstrap or self.elected is None:
@@ -192,6 +199,7 @@ class _Planner:
 
     def _deviations(self) -> None:
         self.outcomes += deviations.not_chosen(self.selected)
+        self.outcomes += deviations.without_static_pod(self.chosen, self.component_verdicts, self.inventory, self.hosts)
         self.outcomes += deviations.unobserved(self.chosen, self.inventory, self.hosts)
         self.outcomes += deviations.refused_requests(self.chosen, serving.refused_requests(self.inventory, self.hosts), self.hosts)
         # Modes are right or wrong whatever runs.

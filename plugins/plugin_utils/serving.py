@@ -112,6 +112,23 @@ def state(inventory: Inventory, hosts: Hosts, drafts: Mapping[str, HostDraft]) -
     return Serving(tuple(unverified), tuple(node for node in unverified if node not in blocked), blocked)
 
 
+def as_observed(found: Serving, inventory: Inventory, hosts: Hosts) -> Serving:
+    """The same without prediction: what is not verified now is in the way, since the certificates wave is over."""
+    blocked = dict(found.blocked)
+    for node in found.coming:
+        causes = [f"{host.name} cannot verify it ({error})" for host in control_planes(inventory, hosts) if (error := _error(host, node))]
+        blocked[node] = "; ".join(causes)
+    return Serving(found.unverified, (), blocked)
+
+
+def _error(host: Host, node: str) -> str | None:
+    """Why a control plane cannot verify a node's kubelet."""
+    if node in _verified(host):
+        return None
+    seen = [entry for entry in (host.cluster or {}).get("kubelets") or () if entry["node"] == node and not entry["verified"]]
+    return str(seen[0].get("error") or "no reason is known") if seen else "it was not tried"
+
+
 def condition(serving: Serving, inventory: Inventory, hosts: Hosts) -> str | None:
     """Why not every kubelet serves, or will serve, a certificate that every control plane can verify."""
     missing = [name for name in inventory.control_plane if name not in hosts]

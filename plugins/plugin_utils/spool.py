@@ -78,6 +78,12 @@ class Spool:
         """Forget a document; no error when there is none."""
         self._path(kind, name).unlink(missing_ok=True)
 
+    def clear(self, *kinds: str) -> None:
+        """Forget all documents of some kinds."""
+        for kind in kinds:
+            for path in (self.folder / kind).glob("[!.]*.json"):
+                path.unlink(missing_ok=True)
+
     def run_id(self) -> str:
         """Name of this run, the same for all workers: UTC time and six random digits."""
         with self.locked("run"):

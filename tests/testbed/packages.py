@@ -11,9 +11,14 @@ from tests.testbed.errors import BedError, CommandError
 from tests.testbed.progress import say, step
 
 PACKAGES = (
+    "git",
     "podman",
+    "containernetworking-plugins",
     "runc",
     "mmdebstrap",
+    "rsync",
+    "shellcheck",
+    "openssl",
     "gcc",
     "libc6-dev",
     "openssh-client",

@@ -21,9 +21,10 @@ from ansible_collections.ninepaths.kubernetes.plugins.module_utils.probes import
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.run import RunResult
 
 MANIFESTS = "/etc/kubernetes/manifests"
-SYSCALLS = (
-    "write_new append truncate rename link symlink make_directory remove remove_directory set_owner set_mode copy_xattrs sync_directory".split()
-)
+SYSCALLS = {
+    "write_new", "append", "truncate", "rename", "link", "symlink", "make_directory", "remove", "remove_directory", "set_owner", "set_mode",
+    "copy_xattrs", "sync_directory",
+}  # fmt: skip
 UID, GID = os.getuid(), os.getgid()
 
 
@@ -103,19 +104,19 @@ class FakeMachine(Machine):
 
 
 class FakeNode:
-    """A kubelet that rolls a pod when the meaning of its manifest changes; an argv with --broken never runs, one with --ill fails its probes."""
+    """A kubelet that rolls a pod when its manifest changes; an argv with --broken never runs, one with --ill fails its probes."""
 
     name = "cp1"
 
     def __init__(self, machine: FakeMachine) -> None:
-        self.machine, self.pids, self.log = machine, {}, []  # type: ignore[var-annotated]
+        self.machine, self.pids, self.log, self.asked = machine, {}, [], 0  # type: ignore[var-annotated]
 
     def running(self, component: str) -> list[Running]:
         for path in Path(self.machine.at(MANIFESTS)).iterdir():
             assert path.name.endswith(".yaml"), f"the kubelet would read {path.name} as a pod"
         raw = Path(self.machine.at(f"{MANIFESTS}/{component}.yaml")).read_bytes()
         argv = tuple(json.loads(raw)["argv"])
-        uid = hashlib.md5(json.dumps(argv).encode()).hexdigest()  # noqa: S324
+        uid = hashlib.md5(json.dumps(argv).encode()).hexdigest()
         if self.pids.get(component, ("", 0))[0] != uid:
             self.log.append(f"{component} {argv[-1]}")
             self.pids[component] = (uid, 100 + len(self.log))
@@ -130,7 +131,8 @@ class FakeNode:
         return str(self.pids[component][0])
 
     def starts(self, component: str, uid: str) -> int:
-        return 9 if "--broken" in Path(self.machine.at(f"{MANIFESTS}/{component}.yaml")).read_text() else 1
+        self.asked += 1
+        return self.asked // 40 if "--broken" in Path(self.machine.at(f"{MANIFESTS}/{component}.yaml")).read_text() else 1
 
     def last_words(self, component: str, uid: str) -> str:
         return "Error: unknown flag: --broken"
@@ -142,7 +144,7 @@ class FakeTools:
     def __init__(self) -> None:
         self.log: list[str] = []
 
-    def validate(self, context: Any, component: str, change: Mapping[str, Any], pid: int) -> str:
+    def validate(self, context: Any, component: str, change: Mapping[str, Any], old: Running) -> str:
         if "--refused" in change["argv"]:
             raise ValidationError(f"{component} refuses its new arguments: unknown flag", "correct it")
         return "accepted"
@@ -177,7 +179,16 @@ def before(root: Path, path: str) -> dict[str, Any]:
 
 def change(root: Path, path: str, content: bytes | None, mode: str = "0600", kind: str = "file") -> dict[str, Any]:
     encoded = None if content is None else base64.b64encode(content).decode()
-    return {"path": path, "type": kind, "before": before(root, path), "content": encoded, "target": None, "mode": mode, "owner": str(UID), "group": str(GID)}
+    return {
+        "path": path,
+        "type": kind,
+        "before": before(root, path),
+        "content": encoded,
+        "target": None,
+        "mode": mode,
+        "owner": str(UID),
+        "group": str(GID),
+    }
 
 
 def pod_change(root: Path, component: str, *argv: str) -> dict[str, Any]:
@@ -191,7 +202,14 @@ def pod_change(root: Path, component: str, *argv: str) -> dict[str, Any]:
 
 def make_tree(root: Path) -> None:
     """A node with a running control plane and some files of mixed modes."""
-    for directory in (MANIFESTS, "/etc/kubernetes/pki", "/var/lib", "/run/systemd/system", "/etc/systemd/system", "/proc/sys/kernel/random"):
+    for directory in (
+        MANIFESTS,
+        "/etc/kubernetes/pki",
+        "/var/lib",
+        "/run/systemd/system",
+        "/etc/systemd/system",
+        "/proc/sys/kernel/random",
+    ):
         Path(f"{root}{directory}").mkdir(parents=True)
     for component in ("kube-apiserver", "etcd", "kube-controller-manager", "kube-scheduler"):
         path = Path(f"{root}{MANIFESTS}/{component}.yaml")
@@ -217,7 +235,12 @@ def full_steps(root: Path, *, flag: str = "--new") -> list[dict[str, Any]]:
                 change(root, "/etc/kubernetes/pki/ca.crt", None, "0600"),
             ],
         },
-        {"op": "static_pods", "changes": {name: pod_change(root, name, flag) for name in ("kube-scheduler", "etcd", "kube-apiserver", "kube-controller-manager")}},
+        {
+            "op": "static_pods",
+            "changes": {
+                name: pod_change(root, name, flag) for name in ("kube-scheduler", "etcd", "kube-apiserver", "kube-controller-manager")
+            },
+        },
     ]
 
 
@@ -225,7 +248,18 @@ def lay(root: Path, steps: list[dict[str, Any]], name: str = "t1", **fields: Any
     """Put a job into its transaction directory, as launch does; returns the directory."""
     directory = f"{lock.TRANSACTIONS}/{name}"
     Path(f"{root}{directory}").mkdir(mode=0o700)
-    job = {"schema": 1, "id": name, "run": "r1", "host": "cp1", "node": "cp1", "wave": "x", "lease": None, "undo_after_s": 900, "steps": steps, **fields}
+    job = {
+        "schema": 1,
+        "id": name,
+        "run": "r1",
+        "host": "cp1",
+        "node": "cp1",
+        "wave": "x",
+        "lease": None,
+        "undo_after_s": 900,
+        "steps": steps,
+        **fields,
+    }
     Path(f"{root}{directory}/job.json").write_text(json.dumps(job))
     Path(f"{root}{directory}/program.py").write_text("")
     return directory
@@ -243,7 +277,9 @@ def tree(root: Path) -> dict[str, tuple[str, int, bytes]]:
     return found
 
 
-def execute(root: Path, directory: str, files: FileSystem | None = None, mode: str = "run", **replaced: Any) -> tuple[str, FakeMachine, Any]:
+def execute(
+    root: Path, directory: str, files: FileSystem | None = None, mode: str = "run", **replaced: Any
+) -> tuple[str, FakeMachine, Any]:
     """Run, recover or boot a transaction on a fresh machine (a new process); returns state, machine and node."""
     machine = FakeMachine(root, files)
     node = replaced.pop("node", None) or FakeNode(machine)

@@ -22,7 +22,16 @@ def root(tmp_path: Path) -> Path:
 
 
 def request(root: Path, name: str = "t1", **fields: Any) -> dict[str, Any]:
-    job = {"schema": 1, "id": name, "run": "r1", "host": "cp1", "node": "cp1", "lease": None, "undo_after_s": 900, "steps": bed.full_steps(root)}
+    job = {
+        "schema": 1,
+        "id": name,
+        "run": "r1",
+        "host": "cp1",
+        "node": "cp1",
+        "lease": None,
+        "undo_after_s": 900,
+        "steps": bed.full_steps(root),
+    }
     return {"schema": 1, "job": {**job, **fields}, "program": "pass\n"}
 
 
@@ -48,7 +57,7 @@ def test_an_id_that_is_no_name_is_refused(root: Path, name: str) -> None:
 def test_without_systemd_the_error_says_so(root: Path) -> None:
     machine = bed.FakeMachine(root)
     machine.answers["systemd-run --version"] = bed.RunResult(127, "", "systemd-run: No such file or directory")
-    with pytest.raises(TransactionError, match="systemd-run does not work: .*No such file"):
+    with pytest.raises(TransactionError, match=r"systemd-run does not work: .*No such file"):
         launch.launch(machine, request(root))
     (root / "run/systemd/system").rmdir()
     with pytest.raises(TransactionError, match="not run by systemd"):

@@ -147,6 +147,30 @@ def warmed(node: bed.FakeNode) -> bed.FakeNode:
     return node
 
 
+def test_starts_of_a_former_life_do_not_count(root: Path) -> None:
+    class Reborn(bed.FakeNode):
+        """The new manifest is one that ran before: its log directory is there with many starts, and its first process takes a while."""
+
+        def running(self, component: str) -> list[Running]:
+            found = super().running(component)
+            return found if not self.log or self.machine.time > 1010 else []
+
+        def starts(self, component: str, uid: str) -> int:
+            return 17
+
+    machine = bed.FakeMachine(root)
+    directory = job(root, "kube-scheduler")
+    node = warmed(Reborn(machine))
+
+    def sleep(seconds: float) -> None:
+        machine.time += seconds
+
+    node.machine.sleep = sleep  # type: ignore[method-assign]
+    from ansible_collections.ninepaths.kubernetes.plugins.module_utils import transaction
+
+    assert transaction.run_job(machine, directory, node=node, tools=bed.FakeTools()) == "committed"
+
+
 def test_an_undo_goes_dependants_first(root: Path) -> None:
     class Never(bed.FakeTools):
         def pod_is_ready(self, context: Any, component: str, uid: str) -> bool:

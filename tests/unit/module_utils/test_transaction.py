@@ -4,14 +4,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from pathlib import Path
 from typing import Any
 
 import engine_bed as bed
 import pytest
-from ansible_collections.ninepaths.kubernetes.plugins.module_utils import lock, units
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils import journal as journals
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils import lock, units
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.failures import HeldError
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.journal import Journal
 
@@ -110,10 +111,8 @@ def test_killed_at_any_call_recover_gives_the_old_or_the_new_tree(tmp_path: Path
         bed.make_tree(root)
         old = bed.tree(root)
         directory = bed.lay(root, bed.full_steps(root))
-        try:
+        with contextlib.suppress(bed.Killed):
             bed.execute(root, directory, bed.FaultyFiles(at, how))
-        except bed.Killed:
-            pass
         state, _, _ = bed.execute(root, directory, mode="recover")
         assert bed.tree(root) == (new if state == journals.COMMITTED else old), f"call {at}"
         assert state in (journals.COMMITTED, journals.UNDONE), f"call {at}"
@@ -133,10 +132,8 @@ def test_a_recover_that_is_killed_too_is_taken_up_by_the_next(tmp_path: Path, ho
                 bed.execute(root, directory, bed.FaultyFiles(at, how))
             if lines(root, directory)[-1]["event"] == "end":
                 continue
-            try:
+            with contextlib.suppress(bed.Killed):
                 bed.execute(root, directory, bed.FaultyFiles(again, how), mode="recover")
-            except bed.Killed:
-                pass
             assert bed.execute(root, directory, mode="recover")[0] == journals.UNDONE
             assert bed.tree(root) == old, f"call {at}, then {again}"
 
@@ -181,10 +178,8 @@ def test_after_a_power_cut_the_old_files_are_back_before_the_kubelet_starts(tmp_
         bed.make_tree(root)
         old = {name: entry for name, entry in bed.tree(root).items() if name.endswith(".yaml")}
         directory = bed.lay(root, bed.full_steps(root))
-        try:
+        with contextlib.suppress(bed.Killed):
             bed.execute(root, directory, bed.FaultyFiles(at, "torn" if at % 2 else "after"))
-        except bed.Killed:
-            pass
         state, machine, _ = bed.execute(root, directory, mode="boot")
         if state == journals.COMMITTED:
             continue

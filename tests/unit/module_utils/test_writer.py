@@ -170,7 +170,9 @@ def test_any_sequence_of_changes_is_undone(tmp_path_factory: pytest.TempPathFact
     old, one = bed.tree(root), make(root)
     names = ["/etc/kubernetes/audit.yaml", "/etc/kubernetes/new.yaml", "/etc/kubernetes/pki/ca.crt", f"{bed.MANIFESTS}/etcd.yaml"]
     for path in data.draw(st.lists(st.sampled_from(names), min_size=1, unique=True)):
-        content = data.draw(st.one_of(st.none(), st.binary(max_size=40))) if Path(f"{root}{path}").exists() else data.draw(st.binary(max_size=40))
+        content = (
+            data.draw(st.one_of(st.none(), st.binary(max_size=40))) if Path(f"{root}{path}").exists() else data.draw(st.binary(max_size=40))
+        )
         one.apply(changes.parse(bed.change(root, path, content, data.draw(st.sampled_from(["0600", "0644", "0640"])))), "s")
     undo(one)
     assert bed.tree(root) == old

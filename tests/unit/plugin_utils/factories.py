@@ -14,7 +14,7 @@ from typing import Any
 
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils import _yaml, approver, controls, flags
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.model import Inventory, Plan
-from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.plan import plan
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.plan import START, plan
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.settings import Settings
 
 FIXTURES = Path(__file__).resolve().parents[1] / "fixtures"
@@ -239,12 +239,16 @@ def inventory(hosts: Iterable[str], unreachable: Mapping[str, str] | None = None
 
 
 def planned(
-    hosts: Cluster, unreachable: Mapping[str, str] | None = None, chosen: Iterable[controls.Control] | None = None, **variables: Any
+    hosts: Cluster,
+    unreachable: Mapping[str, str] | None = None,
+    chosen: Iterable[controls.Control] | None = None,
+    stage: str = START,
+    **variables: Any,
 ) -> Plan:
     """The plan for a cluster. Variables are named as operators name them, without the prefix."""
     settings = Settings.parse({f"ninepaths_{name}": value for name, value in variables.items()})
     found = all_controls() if chosen is None else tuple(chosen)
-    return plan(hosts, found, settings, inventory(hosts, unreachable), NOW, flags=all_flags(), assets=ASSETS)
+    return plan(hosts, found, settings, inventory(hosts, unreachable), NOW, flags=all_flags(), assets=ASSETS, stage=stage)
 
 
 def carried_out(hosts: Cluster, done: Plan) -> Cluster:

@@ -15,17 +15,17 @@ from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils._yaml import 
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.argv import Argv
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.controls import Mount
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.edit import EditError
+from factories import COMPONENTS, document, minors
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from factories import COMPONENTS, document, minors
-
 KEYS = st.sampled_from(["a", "b", "kind", "x-y", "Zeta", "on", "0", "with space", "q'uote", "ümlaut"])
-TEXTS = st.one_of(st.text(min_size=0, max_size=12), st.sampled_from(["--a=b", "--a=b,c: d", "# no comment", "true", "0644", "1:30", "null", "2024-01-01", "*", "[x]"]))
-SCALARS = st.one_of(TEXTS, st.integers(-99, 99), st.booleans(), st.none())
-TREES = st.recursive(
-    SCALARS, lambda inner: st.one_of(st.dictionaries(KEYS, inner, max_size=4), st.lists(inner, max_size=4)), max_leaves=12
+TEXTS = st.one_of(
+    st.text(min_size=0, max_size=12),
+    st.sampled_from(["--a=b", "--a=b,c: d", "# no comment", "true", "0644", "1:30", "null", "2024-01-01", "*", "[x]"]),
 )
+SCALARS = st.one_of(TEXTS, st.integers(-99, 99), st.booleans(), st.none())
+TREES = st.recursive(SCALARS, lambda inner: st.one_of(st.dictionaries(KEYS, inner, max_size=4), st.lists(inner, max_size=4)), max_leaves=12)
 MAPPINGS = st.dictionaries(KEYS, TREES, min_size=1, max_size=5)
 COMMENT = "# kept: é, [brackets], a: b"
 
@@ -180,6 +180,12 @@ def test_a_hand_written_manifest_keeps_everything_else() -> None:
     )  # fmt: skip
 
 
+def test_line_ends_stay_as_they_are() -> None:
+    text = document("1.36", "etcd").replace("\n", "\r\n")
+    changed = edit.append(text, ["spec", "volumes"], [{"hostPath": {"path": "/x"}, "name": "x"}])
+    assert "\n" not in changed.replace("\r\n", "")
+
+
 def test_a_repeated_flag_is_left_once_in_place_of_the_first() -> None:
     text = HAND_WRITTEN.replace("        - --secure-port\n", "        - --profiling=false\n        - --secure-port\n")
     pod, argv = pod_of(text)
@@ -193,7 +199,9 @@ def test_flags_in_args_are_edited_there() -> None:
     text = "kind: Pod\nspec:\n  containers:\n  - command: [kube-apiserver]\n    args: [--a=1, '--profiling=true']\n"
     pod, argv = pod_of(text)
     changed = static_pod.edited(pod, argv, {"profiling": "false", "b": "x,y"}, [])
-    assert changed == "kind: Pod\nspec:\n  containers:\n  - command: [kube-apiserver]\n    args: [--a=1, '--profiling=false', \"--b=x,y\"]\n"
+    assert (
+        changed == "kind: Pod\nspec:\n  containers:\n  - command: [kube-apiserver]\n    args: [--a=1, '--profiling=false', \"--b=x,y\"]\n"
+    )
 
 
 def test_a_json_manifest_stays_json() -> None:
@@ -208,8 +216,11 @@ def test_a_json_manifest_stays_json() -> None:
 @given(
     st.sampled_from(minors()),
     st.sampled_from(COMPONENTS),
-    st.dictionaries(st.sampled_from(["a-new-flag", "another", "leader-elect", "secure-port", "client-ca-file", "cert-file"]), st.one_of(st.none(), st.from_regex(r"[A-Za-z0-9/,.:= #'\"-]{1,20}", fullmatch=True))),
-)  # fmt: skip
+    st.dictionaries(
+        st.sampled_from(["a-new-flag", "another", "leader-elect", "secure-port", "client-ca-file", "cert-file"]),
+        st.one_of(st.none(), st.from_regex(r"[A-Za-z0-9/,.:= #'\"-]{1,20}", fullmatch=True)),
+    ),
+)
 def test_kubeadms_manifests_say_the_same_but_for_the_plan(minor: str, component: str, flags: dict[str, str | None]) -> None:
     text = document(minor, component)
     pod = static_pod.parse(text, component)
@@ -257,7 +268,9 @@ def test_a_mount_that_is_in_the_way_is_named(mount: Mount) -> None:
         static_pod.missing_mounts(pod, [mount])
 
 
-BOMB = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(f"{chr(98 + n)}: &{chr(98 + n)} [{', '.join(['*' + chr(97 + n)] * 9)}]\n" for n in range(8))
+BOMB = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
+    f"{chr(98 + n)}: &{chr(98 + n)} [{', '.join(['*' + chr(97 + n)] * 9)}]\n" for n in range(8)
+)
 
 
 @pytest.mark.parametrize(
@@ -293,7 +306,14 @@ def test_an_error_names_the_line() -> None:
 
 
 def test_dates_and_clock_times_stay_text() -> None:
-    assert load("a: 2024-01-01\nb: 1:30\nc: 0x10\nd: 010\ne: 1e3\nf: 1.5\n") == {"a": "2024-01-01", "b": "1:30", "c": 16, "d": 8, "e": 1000.0, "f": 1.5}
+    assert load("a: 2024-01-01\nb: 1:30\nc: 0x10\nd: 010\ne: 1e3\nf: 1.5\n") == {
+        "a": "2024-01-01",
+        "b": "1:30",
+        "c": 16,
+        "d": 8,
+        "e": 1000.0,
+        "f": 1.5,
+    }
 
 
 @pytest.mark.parametrize(
@@ -322,7 +342,8 @@ def test_probes_are_read_with_their_named_port() -> None:
 
 
 def test_variables_of_the_manifest_are_filled_in() -> None:
-    text = "kind: Pod\nspec:\n  containers:\n  - command: [kube-apiserver, --a=$(IP), --b=$(NODE)]\n    env: [{name: IP, value: 10.0.0.1}, {name: NODE, valueFrom: {}}]\n"
+    env = "env: [{name: IP, value: 10.0.0.1}, {name: NODE, valueFrom: {}}]"
+    text = f"kind: Pod\nspec:\n  containers:\n  - command: [kube-apiserver, --a=$(IP), --b=$(NODE)]\n    {env}\n"
     assert static_pod.parse(text, "kube-apiserver").running() == ("kube-apiserver", "--a=10.0.0.1", "--b=$(NODE)")
 
 
@@ -347,7 +368,10 @@ def test_a_flags_file_with_odd_quotes_is_refused() -> None:
 
 @pytest.mark.parametrize("version", ["v1beta3", "v1beta4"])
 def test_extra_arguments_in_both_forms(version: str) -> None:
-    start = {"v1beta3": "  extraArgs:\n    profiling: 'true'  # Kim\n", "v1beta4": "  extraArgs:\n  - name: profiling\n    value: 'true'  # Kim\n"}[version]
+    start = {
+        "v1beta3": "  extraArgs:\n    profiling: 'true'  # Kim\n",
+        "v1beta4": "  extraArgs:\n  - name: profiling\n    value: 'true'  # Kim\n",
+    }[version]
     text = f"# ours\napiVersion: kubeadm.k8s.io/{version}\nkind: ClusterConfiguration\napiServer:\n{start}scheduler: {{}}\n"
     config = kubeadm_config.parse(text)
     config = kubeadm_config.with_argument(config, "kube-apiserver", "profiling", "false")

@@ -32,8 +32,16 @@ STRONG = ("TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256", "TLS_ECDHE_RSA_WITH_AES_128
 def control(name: str, component: str = "kube-apiserver", **keys: Any) -> Control:
     """A control that the default profile chooses."""
     return Control(
-        path=3, id=name, title="A title of it", component=component, why=f"Why {name}.", undo=Undo(True), profiles=("recommended",), references=(), **keys
-    )  # fmt: skip
+        path=3,
+        id=name,
+        title="A title of it",
+        component=component,
+        why=f"Why {name}.",
+        undo=Undo(True),
+        profiles=("recommended",),
+        references=(),
+        **keys,
+    )
 
 
 def with_flags(hosts: Cluster, component: str, *flags: str, without: str = "", host: str = "cp1") -> Cluster:
@@ -76,7 +84,12 @@ class TestFlags:
         assert new_argv(plan, "kube-apiserver")[-1] == "--profiling=false"
 
     def test_the_last_occurrence_counts(self) -> None:
-        assert planned(with_flags(cluster(), "kube-apiserver", "--profiling=true", "--profiling=false"), chosen=[PROFILING]).waves["control_planes"] == ()
+        assert (
+            planned(with_flags(cluster(), "kube-apiserver", "--profiling=true", "--profiling=false"), chosen=[PROFILING]).waves[
+                "control_planes"
+            ]
+            == ()
+        )
         plan = planned(with_flags(cluster(), "kube-apiserver", "--profiling=false", "--profiling=true"), chosen=[PROFILING])
         assert new_argv(plan, "kube-apiserver").count("--profiling=false") == 1
         assert "--profiling=true" not in new_argv(plan, "kube-apiserver")
@@ -85,7 +98,10 @@ class TestFlags:
         assert outcome(planned(with_flags(cluster(), "kube-apiserver", "--profiling"), chosen=[PROFILING]), "profiling-off").before is True
 
     def test_underscores_name_the_same_flag(self) -> None:
-        plan = planned(with_flags(cluster(), "kube-apiserver", "--audit_log_maxage=7"), chosen=[control("age", flag="audit-log-maxage", value=30, merge="at_least")])
+        plan = planned(
+            with_flags(cluster(), "kube-apiserver", "--audit_log_maxage=7"),
+            chosen=[control("age", flag="audit-log-maxage", value=30, merge="at_least")],
+        )
         assert "--audit_log_maxage=7" not in new_argv(plan, "kube-apiserver")
         assert "--audit-log-maxage=30" in new_argv(plan, "kube-apiserver")
 
@@ -101,7 +117,10 @@ class TestFlags:
         assert outcome(plan, "add").before == ["PodNodeSelector", "NodeRestriction"]
 
     def test_what_an_operator_added_stays(self) -> None:
-        chosen = [control("node", flag="authorization-mode", value=("Node",), merge="superset"), control("no", flag="authorization-mode", value=("AlwaysAllow",), merge="absent")]
+        chosen = [
+            control("node", flag="authorization-mode", value=("Node",), merge="superset"),
+            control("no", flag="authorization-mode", value=("AlwaysAllow",), merge="absent"),
+        ]
         hosts = with_flags(cluster(), "kube-apiserver", "--authorization-mode=AlwaysAllow,Webhook", without="authorization-mode")
         plan = planned(hosts, chosen=chosen)
         assert "--authorization-mode=Webhook,Node" in new_argv(plan, "kube-apiserver")
@@ -126,7 +145,10 @@ class TestFlags:
         assert outcome(planned(cluster("1.35"), chosen=[old]), "old").status == "change"
 
     def test_a_flag_that_must_go_goes(self) -> None:
-        plan = planned(with_flags(cluster(), "kube-apiserver", "--token-auth-file=/t.csv"), chosen=[control("no-tokens", flag="token-auth-file", merge="absent")])
+        plan = planned(
+            with_flags(cluster(), "kube-apiserver", "--token-auth-file=/t.csv"),
+            chosen=[control("no-tokens", flag="token-auth-file", merge="absent")],
+        )
         assert not any(item.startswith("--token-auth-file") for item in new_argv(plan, "kube-apiserver"))
         assert outcome(plan, "no-tokens").after is None
 
@@ -155,13 +177,21 @@ class TestFlags:
         assert outcome(plan, "third").held_by == "second"
 
     def test_a_condition_that_nobody_knows_holds(self) -> None:
-        assert outcome(planned(cluster(), chosen=[control("c", flag="profiling", value=False, merge="exact", needs=("moon-is-full",))]), "c").held_by == "moon-is-full"
+        assert (
+            outcome(
+                planned(cluster(), chosen=[control("c", flag="profiling", value=False, merge="exact", needs=("moon-is-full",))]), "c"
+            ).held_by
+            == "moon-is-full"
+        )
 
     def test_a_reference_to_a_file_that_is_not_there_holds(self) -> None:
         from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.controls import Ref
 
         own = control("peer", "etcd", flag="client-crl-file", value=Ref("pki.etcd_peer_key"), merge="present")
-        assert (outcome(planned(cluster(), chosen=[own]), "peer").status, outcome(planned(cluster(), chosen=[own]), "peer").held_by) == ("held", "pki.etcd_peer_key")
+        assert (outcome(planned(cluster(), chosen=[own]), "peer").status, outcome(planned(cluster(), chosen=[own]), "peer").held_by) == (
+            "held",
+            "pki.etcd_peer_key",
+        )
         kept = control("cert", "etcd", flag="peer-key-file", value=Ref("pki.etcd_peer_key"), merge="present")
         assert outcome(planned(cluster(), chosen=[kept]), "cert").status == "ok"
 
@@ -183,11 +213,15 @@ class TestCiphers:
     own = control("ciphers", flag="tls-cipher-suites", value=STRONG, merge="subset", needs=("ciphers-fit-serving-key",))
 
     def test_what_remains_is_enough_to_start_with(self) -> None:
-        hosts = with_flags(cluster(), "kube-apiserver", "--tls-cipher-suites=TLS_RSA_WITH_AES_128_CBC_SHA,TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384")
+        hosts = with_flags(
+            cluster(), "kube-apiserver", "--tls-cipher-suites=TLS_RSA_WITH_AES_128_CBC_SHA,TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384"
+        )
         assert outcome(planned(hosts, chosen=[self.own]), "ciphers").after == list(STRONG)
 
     def test_what_remains_is_kept_where_it_is_enough(self) -> None:
-        hosts = with_flags(cluster(), "kube-apiserver", "--tls-cipher-suites=TLS_RSA_WITH_AES_128_CBC_SHA,TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256")
+        hosts = with_flags(
+            cluster(), "kube-apiserver", "--tls-cipher-suites=TLS_RSA_WITH_AES_128_CBC_SHA,TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256"
+        )
         assert outcome(planned(hosts, chosen=[self.own]), "ciphers").after == ["TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256"]
 
     @pytest.mark.parametrize(("key", "status"), [("RSA-2048", "held"), ("ECDSA-P256", "change")])
@@ -200,7 +234,9 @@ class TestCiphers:
     def test_etcd_gets_no_list_with_tls_13_as_floor(self) -> None:
         chosen = [
             control("floor", "etcd", flag="tls-min-version", value="TLS1.3", merge="at_least"),
-            control("ciphers", "etcd", flag="cipher-suites", value=STRONG, merge="subset", needs=("tls12-allowed", "ciphers-fit-serving-key")),
+            control(
+                "ciphers", "etcd", flag="cipher-suites", value=STRONG, merge="subset", needs=("tls12-allowed", "ciphers-fit-serving-key")
+            ),
         ]
         plan = planned(cluster(), chosen=chosen)
         assert (outcome(plan, "floor").status, outcome(plan, "ciphers").status) == ("change", "held")
@@ -211,22 +247,27 @@ class TestCiphers:
 
 class TestDocuments:
     def own(self, merge: str = "present", text: str = "kind: Policy\n", needs: tuple[str, ...] = ()) -> Control:
-        return control("audit", document=Document("audit-policy-file", "audit-policy", ((None, text),)), merge=merge, mounts=MOUNTS, needs=needs)
+        return control(
+            "audit", document=Document("audit-policy-file", "audit-policy", ((None, text),)), merge=merge, mounts=MOUNTS, needs=needs
+        )
 
     def test_content_decides_the_name(self) -> None:
         one, other = planned(cluster(), chosen=[self.own()]), planned(cluster(), chosen=[self.own(text="kind: Policy # 2\n")])
         paths = [change.target for plan in (one, other) for change in plan.changes if "audit-policy-" in change.target]
         assert len(set(paths)) == 2 and all(path.startswith("/etc/kubernetes/ninepaths/audit-policy-") for path in paths)
         assert f"--audit-policy-file={paths[0]}" in new_argv(one, "kube-apiserver")
-        assert {"host_path": "/etc/kubernetes/ninepaths", "path": "/etc/kubernetes/ninepaths", "read_only": True} in one.jobs["cp1"]["control_planes"]["steps"][0][
-            "changes"
-        ]["kube-apiserver"]["mounts"]
+        assert {"host_path": "/etc/kubernetes/ninepaths", "path": "/etc/kubernetes/ninepaths", "read_only": True} in one.jobs["cp1"][
+            "control_planes"
+        ]["steps"][0]["changes"]["kube-apiserver"]["mounts"]
 
     def test_one_of_the_operator_is_kept(self) -> None:
         hosts = with_flags(cluster(), "kube-apiserver", "--audit-policy-file=/etc/kubernetes/mine.yaml")
         assert outcome(planned(hosts, chosen=[self.own()]), "audit").status == "ok"
         assert outcome(planned(hosts, chosen=[self.own("exact")]), "audit").status == "change"
-        assert outcome(planned(hosts, chosen=[self.own("exact", needs=("document-unset-or-ours",))]), "audit").held_by == "document-unset-or-ours"
+        assert (
+            outcome(planned(hosts, chosen=[self.own("exact", needs=("document-unset-or-ours",))]), "audit").held_by
+            == "document-unset-or-ours"
+        )
 
     def test_an_old_one_of_ours_is_renewed(self) -> None:
         hosts = with_flags(cluster(), "kube-apiserver", "--audit-policy-file=/etc/kubernetes/ninepaths/audit-policy-00000000.yaml")
@@ -308,7 +349,7 @@ class TestKubelet:
 
     def test_a_misspelt_inner_field_is_named(self) -> None:
         text = document("1.36", "kubelet").replace("    enabled: false\n", "    enable: false\n")
-        with pytest.raises(PlanErrors, match="authentication.anonymous.enable"):
+        with pytest.raises(PlanErrors, match=r"authentication\.anonymous\.enable"):
             planned(with_config(cluster(), text))
 
     def test_maps_may_hold_any_key(self) -> None:
@@ -317,7 +358,7 @@ class TestKubelet:
 
     def test_a_value_of_another_kind_is_named(self) -> None:
         text = document("1.36", "kubelet") + "seccompDefault: 'yes'\n"
-        with pytest.raises(PlanErrors, match="w1: .*seccompDefault"):
+        with pytest.raises(PlanErrors, match=r"w1: .*seccompDefault"):
             planned(with_config(cluster(), text), chosen=[control("s", "kubelet", field="seccompDefault", value=True, merge="exact")])
 
     def test_a_link_in_place_of_the_file_is_refused(self) -> None:
@@ -344,7 +385,9 @@ class TestFiles:
         steps = plan.jobs.get("cp1", {}).get("files", {"steps": []})["steps"]
         return next((change for step in steps if step["op"] == "files" for change in step["files"] if change["path"] == path), None)
 
-    @pytest.mark.parametrize(("mode", "after"), [("0644", "0600"), ("0777", "0600"), ("4755", "0600"), ("0400", None), ("0600", None), ("0000", None)])
+    @pytest.mark.parametrize(
+        ("mode", "after"), [("0644", "0600"), ("0777", "0600"), ("4755", "0600"), ("0400", None), ("0600", None), ("0000", None)]
+    )
     def test_bits_are_only_taken_away(self, mode: str, after: str | None) -> None:
         change = self.one(file(mode=mode), self.own("/etc/kubernetes/admin.conf"))
         assert (change["mode"] if change else None) == after
@@ -367,7 +410,10 @@ class TestFiles:
     def test_several_controls_on_one_file_are_joined(self) -> None:
         hosts = cluster()
         hosts["cp1"]["files"]["/x"] = file(mode="0666", owner="kim")
-        chosen = [control("a", "host", files=Files(("/x",), "0640", None, None)), control("b", "host", files=Files(("/x",), "0604", "root", "root"))]
+        chosen = [
+            control("a", "host", files=Files(("/x",), "0640", None, None)),
+            control("b", "host", files=Files(("/x",), "0604", "root", "root")),
+        ]
         for order in (chosen, chosen[::-1]):
             change = planned(hosts, chosen=order).jobs["cp1"]["files"]["steps"][0]["files"][0]
             assert (change["mode"], change["owner"]) == ("0600", "root")

@@ -123,7 +123,16 @@ def test_examples(rule: Rule, current: Value | None, merged: Value | None) -> No
 
 @pytest.mark.parametrize(
     ("text", "length"),
-    [("0", 0), ("5m0s", 300), ("1h30m", 5400), ("1.5h", 5400), ("300ms", Fraction(3, 10)), ("-1s", -1), (".5s", Fraction(1, 2)), ("2µs", Fraction(1, 500000))],
+    [
+        ("0", 0),
+        ("5m0s", 300),
+        ("1h30m", 5400),
+        ("1.5h", 5400),
+        ("300ms", Fraction(3, 10)),
+        ("-1s", -1),
+        (".5s", Fraction(1, 2)),
+        ("2µs", Fraction(1, 500000)),
+    ],
 )
 def test_durations_are_read_as_go_reads_them(text: str, length: Fraction) -> None:
     assert seconds(text) == length
@@ -141,7 +150,9 @@ def test_what_cannot_be_read_is_refused(wanted: Value, raw: str) -> None:
         like(wanted, raw)
 
 
-@pytest.mark.parametrize(("one", "other"), [("VersionTLS12", "tomorrow"), (30, "many"), ("5m", "VersionTLS12"), (("a",), ("b",)), (True, 1)])
+@pytest.mark.parametrize(
+    ("one", "other"), [("VersionTLS12", "tomorrow"), (30, "many"), ("5m", "VersionTLS12"), (("a",), ("b",)), (True, 1)]
+)
 def test_what_has_no_order_is_refused(one: Value, other: Value) -> None:
     with pytest.raises(MergeError):
         satisfied(Rule("at_least", one), other)

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils import approver
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.model import WAVES, Inventory, Plan, PlanErrors, bind
-from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.plan import plan
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.plan import CONTROL_PLANES, plan
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.settings import Settings
 from factories import (
     ASSETS,
@@ -37,7 +37,30 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 PROFILES = ["recommended", "cis-level-1", "cis-level-2", "stig"]
-ENABLE = ["always-pull-images", "event-rate-limit", "deny-service-external-ips", "seccomp-default", "pod-pids-limit", "protect-kernel-defaults"]
+EXTRA = [
+    "--profiling=true",
+    "--audit-log-maxage=7",
+    "--audit-log-maxage=90",
+    "--tls-min-version=VersionTLS10",
+    "--tls-min-version=VersionTLS13",
+    "--enable-admission-plugins=AlwaysPullImages",
+    "--anonymous-auth=false",
+    "--anonymous-auth=true",
+    "--token-auth-file=/etc/kubernetes/t.csv",
+    "--audit-policy-file=/etc/kubernetes/mine.yaml",
+    "--oidc-issuer-url=https://login.example",
+    "--request-timeout=0s",
+    "--v=4",
+    "--tls-cipher-suites=TLS_RSA_WITH_AES_128_CBC_SHA",
+]
+ENABLE = [
+    "always-pull-images",
+    "event-rate-limit",
+    "deny-service-external-ips",
+    "seccomp-default",
+    "pod-pids-limit",
+    "protect-kernel-defaults",
+]
 
 
 def statuses(done: Plan, name: str) -> dict[str | None, str]:
@@ -46,6 +69,10 @@ def statuses(done: Plan, name: str) -> dict[str | None, str]:
 
 def reasons(done: Plan, name: str) -> str:
     return " ".join(outcome.reason for outcome in done.controls if outcome.id == name)
+
+
+def _only(done: Plan, *waves: str) -> dict[str, dict[str, Any]]:
+    return {name: {wave: job for wave, job in jobs.items() if wave in waves} for name, jobs in done.jobs.items()}
 
 
 def every_cluster(hosts: Cluster) -> list[dict[str, Any]]:
@@ -72,15 +99,7 @@ def test_after_a_plan_is_carried_out_nothing_is_left_to_do(minor: str, profile: 
     minor=st.sampled_from(minors()),
     planes=st.sampled_from([1, 3]),
     workers=st.integers(0, 3),
-    extra=st.lists(
-        st.sampled_from([
-            "--profiling=true", "--audit-log-maxage=7", "--audit-log-maxage=90", "--tls-min-version=VersionTLS10", "--tls-min-version=VersionTLS13",
-            "--enable-admission-plugins=AlwaysPullImages", "--anonymous-auth=false", "--anonymous-auth=true", "--token-auth-file=/etc/kubernetes/t.csv",
-            "--audit-policy-file=/etc/kubernetes/mine.yaml", "--oidc-issuer-url=https://login.example", "--request-timeout=0s", "--v=4",
-            "--tls-cipher-suites=TLS_RSA_WITH_AES_128_CBC_SHA",
-        ]),
-        max_size=4,
-    ),
+    extra=st.lists(st.sampled_from(EXTRA), max_size=4),
     profile=st.sampled_from(PROFILES),
     seed=st.integers(0, 9),
 )  # fmt: skip
@@ -218,7 +237,10 @@ class TestKubeletCertificates:
         done = planned(hosts, unreachable={"w1": "ssh: no route"})
         assert statuses(done, "apiserver-verifies-kubelet") == {"cp1": "held"}
         assert "ssh: no route" in reasons(done, "apiserver-verifies-kubelet")
-        assert statuses(done, "kubelet-tls-floor") == {"cp1": "change", "w1": "held", None: "change"} or statuses(done, "kubelet-tls-floor")["w1"] == "held"
+        assert (
+            statuses(done, "kubelet-tls-floor") == {"cp1": "change", "w1": "held", None: "change"}
+            or statuses(done, "kubelet-tls-floor")["w1"] == "held"
+        )
         assert "kubelet-config is left as it is: w1 could not be observed" in done.warnings
 
     def test_verification_waits_for_a_control_plane_that_was_not_seen(self) -> None:
@@ -246,6 +268,24 @@ class TestKubeletCertificates:
         done = planned(hosts)
         assert done.waves["certificates"] == ("cp1",)
         assert done.jobs["cp1"]["certificates"]["steps"][0]["expect"] == ["w1"]
+
+    def test_before_the_control_planes_only_what_was_seen_counts(self) -> None:
+        hosts = cluster("1.36", 3, 1)
+        assert statuses(planned(hosts), "apiserver-verifies-kubelet")["cp1"] == "change"
+        after = carried_out(
+            hosts,
+            Plan(**{**vars(planned(hosts)), "jobs": _only(planned(hosts), "files", "kubelets", "control_plane_kubelets", "certificates")}),
+        )
+        again = planned(after, stage=CONTROL_PLANES)
+        assert statuses(again, "apiserver-verifies-kubelet")["cp1"] == "change"
+        assert again.waves["control_planes"] == ("cp2", "cp3", "cp1")
+        after["cp2"]["cluster"]["kubelets"][-1].update(verified=False, error="no route to host")
+        held = planned(after, stage=CONTROL_PLANES)
+        assert set(statuses(held, "apiserver-verifies-kubelet").values()) == {"held"}
+        assert "w1: cp2 cannot verify it (no route to host)" in reasons(held, "apiserver-verifies-kubelet")
+        assert "kubelet-certificate-authority" not in json.dumps(
+            [held.jobs[name]["control_planes"] for name in held.waves["control_planes"]]
+        )
 
     def test_a_request_that_the_approver_refuses_is_a_deviation(self) -> None:
         hosts = cluster()
@@ -304,7 +344,9 @@ class TestKubeletCertificates:
             seen["nodes"] = new["nodes"]
             seen["kubelets"].append(new["kubelets"][-1])
         done = planned(hosts)
-        assert [change.target for change in done.changes if change.host == "cp1" and change.wave == "files" and not change.is_object] == [approver.CONFIG]
+        assert [change.target for change in done.changes if change.host == "cp1" and change.wave == "files" and not change.is_object] == [
+            approver.CONFIG
+        ]
         assert planned(carried_out(hosts, done)).empty
 
 
@@ -402,11 +444,21 @@ class TestRefusals:
         self.refused(hosts, "cp1", path, "version of etcd")
 
 
+def test_an_etcd_that_is_no_static_pod_is_said_to_be_none() -> None:
+    hosts = cluster()
+    del hosts["cp1"]["components"]["etcd"]
+    without = Inventory(("cp1",), (), ("w1",), {})
+    done = plan(hosts, all_controls(), Settings(), without, NOW, flags=all_flags(), assets=ASSETS)
+    assert statuses(done, "etcd-tls-floor") == {None: "not-applicable"}
+
+
 def test_settings_decide_what_is_judged() -> None:
     done = planned(cluster(), waivers=[{"control": "apiserver-profiling-off", "reason": "we profile"}], paths=[3])
     assert statuses(done, "apiserver-profiling-off") == {None: "waived"}
     assert statuses(done, "etcd-tls-floor") == {None: "disabled"}
-    assert not any(item == "--profiling=false" for item in done.jobs["cp1"]["control_planes"]["steps"][0]["changes"]["kube-apiserver"]["argv"])
+    assert not any(
+        item == "--profiling=false" for item in done.jobs["cp1"]["control_planes"]["steps"][0]["changes"]["kube-apiserver"]["argv"]
+    )
 
 
 def test_an_expired_waiver_is_a_deviation() -> None:

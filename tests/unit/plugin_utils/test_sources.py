@@ -70,7 +70,12 @@ def test_an_extended_default_is_written_whole() -> None:
 def test_a_config_map_that_lacks_what_the_hosts_have_is_a_change() -> None:
     hosts = carried_out(cluster(), planned(cluster()))
     text = hosts["cp1"]["cluster"]["configmaps"]["kubeadm-config"]["data"]["ClusterConfiguration"]
-    with_data(hosts, "kubeadm-config", "ClusterConfiguration", "".join(line for line in text.splitlines(keepends=True) if "30" not in line and "maxage" not in line))
+    with_data(
+        hosts,
+        "kubeadm-config",
+        "ClusterConfiguration",
+        "".join(line for line in text.splitlines(keepends=True) if "30" not in line and "maxage" not in line),
+    )
     done = planned(hosts)
     assert {wave for wave, names in done.waves.items() if names} == {"cluster"}
     assert ("audit-log-maxage", None, "change") in {(one.id, one.host, one.status) for one in done.controls}
@@ -100,7 +105,8 @@ apiServer:
 
 
 def test_dropped_flags_leave_kubeadm_config_too() -> None:
-    text = "apiVersion: kubeadm.k8s.io/v1beta4\nkind: ClusterConfiguration\napiServer:\n  extraArgs:\n  - {name: anonymous-auth, value: 'true'}\n"
+    head = "apiVersion: kubeadm.k8s.io/v1beta4\nkind: ClusterConfiguration\n"
+    text = head + "apiServer:\n  extraArgs:\n  - {name: anonymous-auth, value: 'true'}\n"
     hosts = with_flag(with_data(cluster(), "kubeadm-config", "ClusterConfiguration", text), "kube-apiserver", "--anonymous-auth=true")
     assert arguments(planned(hosts)).values("kube-apiserver", "anonymous-auth") == ()
 
@@ -109,7 +115,11 @@ def test_a_value_of_the_operator_with_volumes_is_named_and_not_overwritten() -> 
     hosts = with_flag(cluster(), "kube-apiserver", "--audit-policy-file=/etc/kubernetes/mine.yaml")
     done = planned(hosts)
     assert arguments(done).values("kube-apiserver", "audit-policy-file") == ()
-    assert [warning for warning in done.warnings if "--audit-policy-file is /etc/kubernetes/mine.yaml" in warning and "lost at the next upgrade" in warning]
+    assert [
+        warning
+        for warning in done.warnings
+        if "--audit-policy-file is /etc/kubernetes/mine.yaml" in warning and "lost at the next upgrade" in warning
+    ]
 
 
 def test_a_number_of_the_operator_goes_there_as_it_is() -> None:
@@ -139,7 +149,9 @@ def test_a_flag_that_the_next_minor_does_not_know_is_left_out() -> None:
     del later["kube-apiserver"]["request-timeout"]
     known["1.36"] = {**known["1.36"], "flags": later}
     hosts = cluster("1.35")
-    done = plan(hosts, all_controls(), Settings(), inventory(hosts), NOW, flags=dataclasses.replace(all_flags(), kubernetes=known), assets=ASSETS)
+    done = plan(
+        hosts, all_controls(), Settings(), inventory(hosts), NOW, flags=dataclasses.replace(all_flags(), kubernetes=known), assets=ASSETS
+    )
     assert "--request-timeout=1m0s" in done.jobs["cp1"]["control_planes"]["steps"][0]["changes"]["kube-apiserver"]["argv"]
     assert arguments(done).values("kube-apiserver", "request-timeout") == ()
     assert [warning for warning in done.warnings if "--request-timeout is unknown to kube-apiserver 1.36" in warning]
@@ -147,7 +159,9 @@ def test_a_flag_that_the_next_minor_does_not_know_is_left_out() -> None:
 
 def test_an_external_etcd_is_not_configured_by_kubeadm() -> None:
     text = "apiVersion: kubeadm.k8s.io/v1beta4\nkind: ClusterConfiguration\netcd: {external: {endpoints: [https://10.0.0.9:2379]}}\n"
-    assert arguments(planned(with_data(cluster(), "kubeadm-config", "ClusterConfiguration", text))).data["etcd"] == {"external": {"endpoints": ["https://10.0.0.9:2379"]}}
+    assert arguments(planned(with_data(cluster(), "kubeadm-config", "ClusterConfiguration", text))).data["etcd"] == {
+        "external": {"endpoints": ["https://10.0.0.9:2379"]}
+    }
 
 
 def test_kubelet_config_gets_what_the_kubelets_have() -> None:
@@ -162,7 +176,9 @@ def test_kube_proxy_is_one_for_the_cluster() -> None:
     hosts = cluster()
     text = hosts["cp1"]["cluster"]["configmaps"]["kube-proxy"]["data"]["config.conf"]
     assert configmap(planned(hosts), "kube-proxy") is None
-    done = planned(with_data(hosts, "kube-proxy", "config.conf", text.replace('metricsBindAddress: ""', "metricsBindAddress: 0.0.0.0:10249  # old")))
+    done = planned(
+        with_data(hosts, "kube-proxy", "config.conf", text.replace('metricsBindAddress: ""', "metricsBindAddress: 0.0.0.0:10249  # old"))
+    )
     data = configmap(done, "kube-proxy")
     assert data is not None and set(data) == {"config.conf", "kubeconfig.conf"}
     assert "metricsBindAddress: 127.0.0.1:10249  # old\n" in data["config.conf"]

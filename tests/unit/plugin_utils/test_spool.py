@@ -75,6 +75,14 @@ def test_put_replaces_and_remove_forgets(tmp_path):
     assert spool.find("plan", "plan") is None
 
 
+def test_clear_forgets_whole_kinds_and_no_others(tmp_path):
+    spool = Spool.under(str(tmp_path))
+    for kind in ("plan", "error", "observation"):
+        spool.put(kind, "a", {})
+    spool.clear("plan", "error", "nothing")
+    assert [spool.all(kind) for kind in ("plan", "error", "observation")] == [{}, {}, {"a": {}}]
+
+
 def _run_id(folder: str) -> str:
     return Spool.under(folder).run_id()
 

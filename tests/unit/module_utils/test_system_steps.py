@@ -1,0 +1,112 @@
+# Copyright: ninepaths contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Accounts, units and kernel parameters: done once, undone exactly as far as they were done."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import engine_bed as bed
+import pytest
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils import transaction
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.journal import Journal
+
+FAILING = {"op": "sysctls", "values": {"vm.refuses": "1"}}
+
+
+class System(bed.FakeMachine):
+    """sysctl writes below the prefix; vm.refuses never changes."""
+
+    def systemd(self, argv: Sequence[str], *, stdin: bytes = b"", timeout: float = 30.0) -> bed.RunResult:
+        self.commands.append(list(argv))
+        if argv[0] == "sysctl":
+            key, _, value = argv[-1].partition("=")
+            if key != "vm.refuses":
+                Path(self.at("/proc/sys/" + key.replace(".", "/"))).write_text(value + "\n")
+        line = " ".join(argv)
+        return next((answer for start, answer in self.answers.items() if line.startswith(start)), bed.RunResult(0, "", ""))
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    bed.make_tree(tmp_path)
+    for name in ("overcommit_memory", "refuses"):
+        (tmp_path / "proc/sys/vm").mkdir(exist_ok=True)
+        (tmp_path / f"proc/sys/vm/{name}").write_text("0\n")
+    return tmp_path
+
+
+def act(root: Path, steps: list[dict[str, Any]], **answers: bed.RunResult) -> tuple[str, System, list[dict[str, Any]]]:
+    machine = System(root)
+    machine.answers.update({key.replace("_", " "): value for key, value in answers.items()})
+    directory = bed.lay(root, steps)
+    state = transaction.run_job(machine, directory, node=bed.FakeNode(machine), tools=bed.FakeTools())
+    return state, machine, Journal(machine, f"{directory}/journal.jsonl").lines
+
+
+def test_kernel_parameters_are_set_and_put_back(root: Path) -> None:
+    step = {"op": "sysctls", "values": {"vm.overcommit_memory": "1"}}
+    assert act(root, [step])[0] == "committed"
+    assert (root / "proc/sys/vm/overcommit_memory").read_text() == "1\n"
+
+
+def test_a_parameter_that_does_not_keep_its_value_undoes_the_others(root: Path) -> None:
+    state, _, lines = act(root, [{"op": "sysctls", "values": {"vm.overcommit_memory": "1"}}, FAILING])
+    assert state == "undone" and (root / "proc/sys/vm/overcommit_memory").read_text() == "0\n"
+    assert "vm.refuses does not keep 1" in lines[-1]["data"]["cause"]
+
+
+def test_a_parameter_that_the_kernel_lacks_stops_before_anything(root: Path) -> None:
+    state, machine, lines = act(root, [{"op": "sysctls", "values": {"vm.nowhere": "1"}}])
+    assert state == "undone" and "vm.nowhere" in lines[-1]["data"]["cause"]
+    assert not any(command[0] == "sysctl" for command in machine.commands)
+
+
+def test_only_units_that_were_not_so_already_are_undone(root: Path) -> None:
+    step = {"op": "units", "daemon_reload": True, "enable": ["a.timer", "b.timer"], "start": ["a.timer"]}
+    _, machine, _ = act(root, [step, FAILING], systemctl___quiet_is=bed.RunResult(0, "", ""))
+    machine = System(root)
+    machine.answers["systemctl --quiet is-enabled b.timer"] = bed.RunResult(0, "", "")
+    machine.answers["systemctl --quiet is-"] = bed.RunResult(1, "", "")
+    directory = bed.lay(root, [step, FAILING], "t2")
+    transaction.run_job(machine, directory, node=bed.FakeNode(machine), tools=bed.FakeTools())
+    done = [
+        " ".join(command[1:])
+        for command in machine.commands
+        if command[0] == "systemctl" and command[1] in ("enable", "disable", "start", "stop")
+    ]
+    assert done[:2] == ["enable a.timer", "start a.timer"]
+    assert done[2:4] == ["stop a.timer", "disable a.timer"]
+    assert not any("b.timer" in line for line in done)
+
+
+def test_an_account_is_made_and_removed_again(root: Path) -> None:
+    step = {"op": "account", "name": "np-nobody-has-this", "home": "/var/lib/etcd"}
+    state, machine, _ = act(root, [step])
+    assert state == "committed"
+    made = [command[0] for command in machine.commands]
+    assert made.index("groupadd") < made.index("useradd")
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        {"op": "account", "name": "root; rm -rf /", "home": "/x"},
+        {"op": "account", "name": "-x", "home": "/x"},
+        {"op": "units", "start": ["kubelet.service"]},
+        {"op": "units", "start": ["--now"]},
+        {"op": "sysctls", "values": {"../../etc/passwd": "1"}},
+        {"op": "sysctls", "values": {"kernel.x/../../y": "1"}},
+        {"op": "shell", "command": "x"},
+        {"op": "files"},
+        {"op": "sysctls", "values": ["x"]},
+        {"op": "static_pods", "changes": {"etcd": {}}},
+        {},
+    ],
+)
+def test_hostile_steps_are_refused(root: Path, step: dict[str, Any]) -> None:
+    state, machine, lines = act(root, [step])
+    assert state == "undone" and machine.commands == []
+    assert lines[-1]["message"].startswith("nothing was changed")
