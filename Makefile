@@ -46,6 +46,9 @@ unit: setup ## unit and property tests
 sanity: setup ## ansible-test sanity, without ignores
 	@tests/sanity/run.sh
 
+integration: setup ## bad input on a real cluster, and the collection as its users install it
+	@tests/with-bed tests $(BIN)/python -m pytest tests/integration tests/collection
+
 molecule: setup ## the default scenario: a real 1+1 cluster, hardened, verified, hardened again
 	@$(BIN)/molecule test --scenario-name default
 
@@ -55,12 +58,15 @@ molecule-ha: setup ## the HA scenario: 3 control planes behind a load balancer
 test: ## everything CI runs (under 60 minutes with a warm cache)
 	@tests/all
 
-test-long: test molecule-ha ## what is too long for CI, too
+test-long: test ## what is too long for CI, too
 
 demo: setup ## from nothing to a hardened real cluster and its report
 	@tests/demo
 
+docs: setup ## generate the reference pages
+	@$(BIN)/python -m tools.docs
+
 flags: setup ## read flags, types and defaults from the binaries of every minor
 	@tools/flags/generate
 
-.PHONY: help setup collection-link lock lint unit sanity molecule molecule-ha test test-long demo flags
+.PHONY: help setup collection-link lock lint unit sanity integration molecule molecule-ha test test-long demo docs flags

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils import changes, kubelet_step, objects, static_pods, system_steps
@@ -45,18 +45,26 @@ def _step(step: Mapping[str, Any], context: Context, name: str) -> Step:
     try:
         return STEPS[str(step["op"])](step, context, name)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise JobError(f"step {name} is not of the form that this version knows ({type(error).__name__}: {error})", "use one version of the collection") from error
+        raise _malformed(name, error) from error
 
 
-def _files(step: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    yield from step.get("files", ())
-    for change in (step.get("changes") or {}).values():
-        yield change["file"]
+def _malformed(name: str, error: Exception) -> JobError:
+    return JobError(
+        f"step {name} is not of the form that this version knows ({type(error).__name__}: {error})", "use one version of the collection"
+    )
+
+
+def _files(step: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """All file changes of a step. Raises JobError."""
+    try:
+        return [*step.get("files", ()), *(change["file"] for change in (step.get("changes") or {}).values())]
+    except (KeyError, TypeError, AttributeError) as error:
+        raise _malformed("with files", error) from error
 
 
 def manifest_directories(job: Mapping[str, Any]) -> set[str]:
-    """Directories in which the job's static pods have their manifests."""
-    return {os.path.dirname(change["file"]["path"]) for step in job["steps"] for change in (step.get("changes") or {}).values()}
+    """Directories in which the job's static pods have their manifests. Raises JobError."""
+    return {os.path.dirname(changes.parse(item).path) for step in job["steps"] if "changes" in step for item in _files(step)}
 
 
 def stages(job: Mapping[str, Any], writer: Writer) -> list[str]:

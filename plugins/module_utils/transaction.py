@@ -255,7 +255,7 @@ def _read_job(machine: Machine, directory: str) -> Mapping[str, Any]:
             f"{path} cannot be read: {getattr(error, 'strerror', None) or 'it is not JSON'}",
             "the transaction cannot be taken up without it",
         ) from error
-    if not isinstance(job, dict) or job.get("schema") != 1 or not isinstance(job.get("steps"), list):
+    if not isinstance(job, dict) or job.get("schema") != 1 or not _is_list_of_objects(job.get("steps")):
         raise JobError(f"{path} is no job of schema 1", "use the collection's version that made it")
     return job
 
@@ -269,3 +269,7 @@ def as_error(error: TransactionError | OSError) -> TransactionError:
 
 def _nothing() -> None:
     """While undoing, no Lease is renewed: what is begun must be put back whoever holds it."""
+
+
+def _is_list_of_objects(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(item, dict) for item in value)

@@ -50,19 +50,14 @@ class HostJobs:
 
     def predicted(self) -> dict[str, Any]:
         """The files that change as they will be, and the command lines of what restarts."""
-        files = {
-            path: {key: entry.get(key) for key in ("type", "mode", "owner", "group", "sha256", "target")}
-            for path, entry in sorted(self.state.items())
-        }
+        files = {path: {key: entry.get(key) for key in ("type", "mode", "owner", "group", "sha256", "target")} for path, entry in sorted(self.state.items())}
         argv: dict[str, list[str]] = {name: list(roll.argv) for name, roll in sorted(self.draft.pods.items())}
         if self.draft.kubelet_argv is not None:
             argv["kubelet"] = list(self.draft.kubelet_argv)
         return {"files": files, "argv": argv, "sysctls": dict(sorted(self.draft.sysctls.items()))}
 
     def _steps(self, wave: str) -> list[dict[str, Any]]:
-        files = [
-            change for edit in _joined(edit for edit in self.draft.edits if edit.wave == wave) if (change := self._file(edit)) is not None
-        ]
+        files = [change for edit in _joined(edit for edit in self.draft.edits if edit.wave == wave) if (change := self._file(edit)) is not None]
         if wave == "files":
             return self._file_steps(files)
         if wave in ("kubelets", "control_plane_kubelets"):
@@ -78,9 +73,7 @@ class HostJobs:
             steps.append({"op": "files", "files": files})
         if self.draft.units:
             steps.append({"op": "units", "daemon_reload": True, "enable": list(self.draft.units), "start": list(self.draft.units)})
-            self._note(
-                "unit " + ", ".join(self.draft.units), self._unit_controls(), "It approves the kubelets' requests for serving certificates."
-            )
+            self._note("unit " + ", ".join(self.draft.units), self._unit_controls(), "It approves the kubelets' requests for serving certificates.")
         if self.draft.sysctls:
             steps.append({"op": "sysctls", "values": {name: str(value) for name, value in sorted(self.draft.sysctls.items())}})
             shown = ", ".join(f"{name}={value}" for name, value in sorted(self.draft.sysctls.items()))
@@ -162,14 +155,13 @@ def approve_step(nodes: Mapping[str, Any], expect: Sequence[str]) -> dict[str, A
 
 
 def configmap_step(found: Source) -> dict[str, Any]:
-    """Replace a ConfigMap, if nobody has changed it meanwhile."""
-    data = {**found.data, found.key: found.after}
+    """Replace one key of a ConfigMap, if nobody has changed it meanwhile."""
     return {
         "op": "configmap",
         "namespace": NAMESPACE,
         "name": found.name,
         "resource_version": found.resource_version,
-        "data": dict(sorted(data.items())),
+        "data": {found.key: found.after},
     }
 
 
@@ -203,9 +195,7 @@ def _joined(edits: Iterable[Edit]) -> list[Edit]:
             owner=main.owner or side.owner,
             group=main.group or side.group,
             controls=tuple(sorted({*main.controls, *side.controls})),
-            reason=main.reason
-            if main.reason == side.reason
-            else " ".join(dict.fromkeys(part for part in (main.reason, side.reason) if part)),
+            reason=main.reason if main.reason == side.reason else " ".join(dict.fromkeys(part for part in (main.reason, side.reason) if part)),
         )
     return sorted(by_path.values(), key=lambda edit: (_TYPES[edit.type], edit.path))
 

@@ -15,7 +15,15 @@ from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils._action impor
 HOST = {"inventory_hostname": "cp1", "groups": {"kube_control_plane": ["cp1"]}}
 JOB = {"schema": 1, "id": "", "run": "", "wave": "files", "lease": None, "steps": [{"op": "kubelet"}]}
 CHANGE = {"host": "cp1", "wave": "files", "controls": ["a"], "file": "/x", "diff": "-a\n+b\n"}
-PLAN = {"jobs": {"cp1": {"files": JOB}}, "changes": [CHANGE], "digest": "d" * 64, "controls": [], "held": [], "warnings": [], "restarts": {}}
+PLAN = {
+    "jobs": {"cp1": {"files": JOB}},
+    "changes": [CHANGE],
+    "digest": "d" * 64,
+    "controls": [],
+    "held": [],
+    "warnings": [],
+    "restarts": {},
+}
 
 
 def line(number: int, event: str = "done", **data: Any) -> dict[str, Any]:
@@ -71,6 +79,14 @@ def test_a_lost_connection_is_taken_up_where_it_broke(act):
     broken = AnsibleConnectionFailure("gone")
     result, action, asked = act([answer(line(1), offset=7), broken, broken, answer(line(2, "end", state="committed"))])
     assert result["changed"] and asked[2:] == ["follow 7", "follow 7", "follow 7"] and len(action.lines) == 2
+
+
+def test_short_losses_do_not_add_up(act, monkeypatch):
+    clock = iter(range(0, 1000, 3))
+    monkeypatch.setattr(apply.time, "monotonic", lambda: next(clock))
+    broken = AnsibleConnectionFailure("gone")
+    result, _action, _asked = act([broken, answer(line(1)), broken, answer(), broken, answer(line(2, "end", state="committed"))])
+    assert result["changed"]
 
 
 def test_a_connection_that_stays_lost_ends_with_a_report(act, tmp_path, monkeypatch):

@@ -70,7 +70,8 @@ class FakeKubelet:
 
 def test_the_kubelet_itself_says_whether_our_pod_is_ready(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     kubelet, tools = FakeKubelet(monkeypatch, tmp_path), Toolbox(bed.FakeMachine(tmp_path), "cp1")
-    for body, reason in ((pods(("x", OLD, True)), "not report the new pod"), (pods(("x", NEW, False)), "not started and ready"), (b"{", "no JSON")):
+    lagging, starting = pods(("x", OLD, True)), pods(("x", NEW, False))
+    for body, reason in ((lagging, "not report the new pod"), (starting, "not started and ready"), (b"{", "no JSON")):
         kubelet.body = body
         with pytest.raises(Waiting, match=reason):
             tools.pod_is_ready(None, "kube-scheduler", NEW)  # type: ignore[arg-type]

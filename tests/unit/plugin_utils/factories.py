@@ -168,11 +168,7 @@ def cluster(minor: str = "1.36", planes: int = 1, workers: int = 1, kubeadm: str
     hosts.update({f"w{number}": base_host(f"w{number}", f"10.89.1.{number}", minor) for number in range(1, workers + 1)})
     configuration = document(minor, "ClusterConfiguration")
     if kubeadm == "v1beta3":
-        lines = [
-            line
-            for line in configuration.splitlines(keepends=True)
-            if not line.startswith(("caCert", "certificateValidity", "encryption", "proxy"))
-        ]
+        lines = [line for line in configuration.splitlines(keepends=True) if not line.startswith(("caCert", "certificateValidity", "encryption", "proxy"))]
         configuration = "".join(lines).replace("v1beta4", "v1beta3")
     seen = {
         "readyz": True,
@@ -319,7 +315,7 @@ def _configmap(after: Cluster, name: str, step: Mapping[str, Any]) -> None:
         if host["cluster"]:
             found = host["cluster"]["configmaps"][step["name"]]
             assert found["resource_version"] == step["resource_version"]
-            found.update(data=step["data"], resource_version=f"{step['resource_version']}0")
+            found.update(data={**found["data"], **step["data"]}, resource_version=f"{step['resource_version']}0")
 
 
 def _account(after: Cluster, name: str, step: Mapping[str, Any]) -> None:

@@ -180,6 +180,23 @@ def test_a_hand_written_manifest_keeps_everything_else() -> None:
     )  # fmt: skip
 
 
+def test_a_new_key_stands_where_the_others_are_sorted() -> None:
+    assert edit.set_value("a: 1\nc: 3 # three\n# about d\nd: 4\n", ["cc"], 2) == "a: 1\nc: 3 # three\ncc: 2\n# about d\nd: 4\n"
+    assert edit.set_value("d: 1\na: 3\n", ["b"], 2) == "d: 1\na: 3\nb: 2\n"
+
+
+def test_what_is_appended_follows_the_last_item_and_not_its_comments() -> None:
+    text = "list:\n- |\n  text\n  more\n\n# about the next key\nnext: 1\n"
+    assert edit.append(text, ["list"], ["new"]) == "list:\n- |\n  text\n  more\n- new\n\n# about the next key\nnext: 1\n"
+
+
+def test_an_edit_that_would_change_more_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    for wrong, words in (("a: 2\nb: 9\n", "more than that"), ("a: 2\na: 2\n", "break the document"), ("b: 1\na: 2\n", "more than that")):
+        monkeypatch.setattr(edit, "_set", lambda text, path, value, wrong=wrong: wrong)
+        with pytest.raises(EditError, match=words):
+            edit.set_value("a: 1\nb: 1\n", ["a"], 2)
+
+
 def test_line_ends_stay_as_they_are() -> None:
     text = document("1.36", "etcd").replace("\n", "\r\n")
     changed = edit.append(text, ["spec", "volumes"], [{"hostPath": {"path": "/x"}, "name": "x"}])
@@ -199,9 +216,7 @@ def test_flags_in_args_are_edited_there() -> None:
     text = "kind: Pod\nspec:\n  containers:\n  - command: [kube-apiserver]\n    args: [--a=1, '--profiling=true']\n"
     pod, argv = pod_of(text)
     changed = static_pod.edited(pod, argv, {"profiling": "false", "b": "x,y"}, [])
-    assert (
-        changed == "kind: Pod\nspec:\n  containers:\n  - command: [kube-apiserver]\n    args: [--a=1, '--profiling=false', \"--b=x,y\"]\n"
-    )
+    assert changed == "kind: Pod\nspec:\n  containers:\n  - command: [kube-apiserver]\n    args: [--a=1, '--profiling=false', \"--b=x,y\"]\n"
 
 
 def test_a_json_manifest_stays_json() -> None:
@@ -268,9 +283,7 @@ def test_a_mount_that_is_in_the_way_is_named(mount: Mount) -> None:
         static_pod.missing_mounts(pod, [mount])
 
 
-BOMB = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
-    f"{chr(98 + n)}: &{chr(98 + n)} [{', '.join(['*' + chr(97 + n)] * 9)}]\n" for n in range(8)
-)
+BOMB = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(f"{chr(98 + n)}: &{chr(98 + n)} [{', '.join(['*' + chr(97 + n)] * 9)}]\n" for n in range(8))
 
 
 @pytest.mark.parametrize(

@@ -84,12 +84,7 @@ class TestFlags:
         assert new_argv(plan, "kube-apiserver")[-1] == "--profiling=false"
 
     def test_the_last_occurrence_counts(self) -> None:
-        assert (
-            planned(with_flags(cluster(), "kube-apiserver", "--profiling=true", "--profiling=false"), chosen=[PROFILING]).waves[
-                "control_planes"
-            ]
-            == ()
-        )
+        assert planned(with_flags(cluster(), "kube-apiserver", "--profiling=true", "--profiling=false"), chosen=[PROFILING]).waves["control_planes"] == ()
         plan = planned(with_flags(cluster(), "kube-apiserver", "--profiling=false", "--profiling=true"), chosen=[PROFILING])
         assert new_argv(plan, "kube-apiserver").count("--profiling=false") == 1
         assert "--profiling=true" not in new_argv(plan, "kube-apiserver")
@@ -163,6 +158,20 @@ class TestFlags:
         assert outcome(planned(with_flags(cluster(), "kube-apiserver", "--anonymous-auth=false"), chosen=[own]), "mine").status == "ok"
         assert outcome(planned(cluster(), chosen=[own]), "mine").status == "change"
 
+    def test_a_flag_that_is_dropped_goes_although_the_value_is_right(self) -> None:
+        own = control("mine", flag="profiling", value=False, merge="exact", drops=("v",))
+        hosts = with_flags(cluster(), "kube-apiserver", "--profiling=false", "--v=4")
+        assert "--v=4" not in new_argv(planned(hosts, chosen=[own]), "kube-apiserver")
+
+    @pytest.mark.parametrize(("add", "take"), [("a", "z"), ("z", "a")])
+    def test_names_do_not_decide_between_two_that_disagree(self, add: str, take: str) -> None:
+        adding = control(add, flag="enable-admission-plugins", value=("AlwaysAdmit",), merge="append")
+        taking = control(take, flag="enable-admission-plugins", value=("AlwaysAdmit",), merge="absent")
+        hosts = with_flags(cluster(), "kube-apiserver", "--enable-admission-plugins=AlwaysAdmit")
+        assert planned(hosts, chosen=[adding]).waves["control_planes"] == ()
+        plan = planned(hosts, chosen=[taking, adding])
+        assert (outcome(plan, add).status, outcome(plan, take).status) == ("ok", "held")
+
     def test_held_is_held_unless_it_is_so_already(self) -> None:
         own = control("later", flag="profiling", value=False, merge="exact", held="It comes later.")
         assert outcome(planned(cluster(), chosen=[own]), "later").reason == "It comes later."
@@ -178,9 +187,7 @@ class TestFlags:
 
     def test_a_condition_that_nobody_knows_holds(self) -> None:
         assert (
-            outcome(
-                planned(cluster(), chosen=[control("c", flag="profiling", value=False, merge="exact", needs=("moon-is-full",))]), "c"
-            ).held_by
+            outcome(planned(cluster(), chosen=[control("c", flag="profiling", value=False, merge="exact", needs=("moon-is-full",))]), "c").held_by
             == "moon-is-full"
         )
 
@@ -213,15 +220,11 @@ class TestCiphers:
     own = control("ciphers", flag="tls-cipher-suites", value=STRONG, merge="subset", needs=("ciphers-fit-serving-key",))
 
     def test_what_remains_is_enough_to_start_with(self) -> None:
-        hosts = with_flags(
-            cluster(), "kube-apiserver", "--tls-cipher-suites=TLS_RSA_WITH_AES_128_CBC_SHA,TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384"
-        )
+        hosts = with_flags(cluster(), "kube-apiserver", "--tls-cipher-suites=TLS_RSA_WITH_AES_128_CBC_SHA,TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384")
         assert outcome(planned(hosts, chosen=[self.own]), "ciphers").after == list(STRONG)
 
     def test_what_remains_is_kept_where_it_is_enough(self) -> None:
-        hosts = with_flags(
-            cluster(), "kube-apiserver", "--tls-cipher-suites=TLS_RSA_WITH_AES_128_CBC_SHA,TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256"
-        )
+        hosts = with_flags(cluster(), "kube-apiserver", "--tls-cipher-suites=TLS_RSA_WITH_AES_128_CBC_SHA,TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256")
         assert outcome(planned(hosts, chosen=[self.own]), "ciphers").after == ["TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256"]
 
     @pytest.mark.parametrize(("key", "status"), [("RSA-2048", "held"), ("ECDSA-P256", "change")])
@@ -234,9 +237,7 @@ class TestCiphers:
     def test_etcd_gets_no_list_with_tls_13_as_floor(self) -> None:
         chosen = [
             control("floor", "etcd", flag="tls-min-version", value="TLS1.3", merge="at_least"),
-            control(
-                "ciphers", "etcd", flag="cipher-suites", value=STRONG, merge="subset", needs=("tls12-allowed", "ciphers-fit-serving-key")
-            ),
+            control("ciphers", "etcd", flag="cipher-suites", value=STRONG, merge="subset", needs=("tls12-allowed", "ciphers-fit-serving-key")),
         ]
         plan = planned(cluster(), chosen=chosen)
         assert (outcome(plan, "floor").status, outcome(plan, "ciphers").status) == ("change", "held")
@@ -247,27 +248,22 @@ class TestCiphers:
 
 class TestDocuments:
     def own(self, merge: str = "present", text: str = "kind: Policy\n", needs: tuple[str, ...] = ()) -> Control:
-        return control(
-            "audit", document=Document("audit-policy-file", "audit-policy", ((None, text),)), merge=merge, mounts=MOUNTS, needs=needs
-        )
+        return control("audit", document=Document("audit-policy-file", "audit-policy", ((None, text),)), merge=merge, mounts=MOUNTS, needs=needs)
 
     def test_content_decides_the_name(self) -> None:
         one, other = planned(cluster(), chosen=[self.own()]), planned(cluster(), chosen=[self.own(text="kind: Policy # 2\n")])
         paths = [change.target for plan in (one, other) for change in plan.changes if "audit-policy-" in change.target]
         assert len(set(paths)) == 2 and all(path.startswith("/etc/kubernetes/ninepaths/audit-policy-") for path in paths)
         assert f"--audit-policy-file={paths[0]}" in new_argv(one, "kube-apiserver")
-        assert {"host_path": "/etc/kubernetes/ninepaths", "path": "/etc/kubernetes/ninepaths", "read_only": True} in one.jobs["cp1"][
-            "control_planes"
-        ]["steps"][0]["changes"]["kube-apiserver"]["mounts"]
+        assert {"host_path": "/etc/kubernetes/ninepaths", "path": "/etc/kubernetes/ninepaths", "read_only": True} in one.jobs["cp1"]["control_planes"]["steps"][
+            0
+        ]["changes"]["kube-apiserver"]["mounts"]
 
     def test_one_of_the_operator_is_kept(self) -> None:
         hosts = with_flags(cluster(), "kube-apiserver", "--audit-policy-file=/etc/kubernetes/mine.yaml")
         assert outcome(planned(hosts, chosen=[self.own()]), "audit").status == "ok"
         assert outcome(planned(hosts, chosen=[self.own("exact")]), "audit").status == "change"
-        assert (
-            outcome(planned(hosts, chosen=[self.own("exact", needs=("document-unset-or-ours",))]), "audit").held_by
-            == "document-unset-or-ours"
-        )
+        assert outcome(planned(hosts, chosen=[self.own("exact", needs=("document-unset-or-ours",))]), "audit").held_by == "document-unset-or-ours"
 
     def test_an_old_one_of_ours_is_renewed(self) -> None:
         hosts = with_flags(cluster(), "kube-apiserver", "--audit-policy-file=/etc/kubernetes/ninepaths/audit-policy-00000000.yaml")
@@ -385,9 +381,7 @@ class TestFiles:
         steps = plan.jobs.get("cp1", {}).get("files", {"steps": []})["steps"]
         return next((change for step in steps if step["op"] == "files" for change in step["files"] if change["path"] == path), None)
 
-    @pytest.mark.parametrize(
-        ("mode", "after"), [("0644", "0600"), ("0777", "0600"), ("4755", "0600"), ("0400", None), ("0600", None), ("0000", None)]
-    )
+    @pytest.mark.parametrize(("mode", "after"), [("0644", "0600"), ("0777", "0600"), ("4755", "0600"), ("0400", None), ("0600", None), ("0000", None)])
     def test_bits_are_only_taken_away(self, mode: str, after: str | None) -> None:
         change = self.one(file(mode=mode), self.own("/etc/kubernetes/admin.conf"))
         assert (change["mode"] if change else None) == after

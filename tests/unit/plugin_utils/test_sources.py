@@ -115,11 +115,7 @@ def test_a_value_of_the_operator_with_volumes_is_named_and_not_overwritten() -> 
     hosts = with_flag(cluster(), "kube-apiserver", "--audit-policy-file=/etc/kubernetes/mine.yaml")
     done = planned(hosts)
     assert arguments(done).values("kube-apiserver", "audit-policy-file") == ()
-    assert [
-        warning
-        for warning in done.warnings
-        if "--audit-policy-file is /etc/kubernetes/mine.yaml" in warning and "lost at the next upgrade" in warning
-    ]
+    assert [warning for warning in done.warnings if "--audit-policy-file is /etc/kubernetes/mine.yaml" in warning and "lost at the next upgrade" in warning]
 
 
 def test_a_number_of_the_operator_goes_there_as_it_is() -> None:
@@ -149,9 +145,7 @@ def test_a_flag_that_the_next_minor_does_not_know_is_left_out() -> None:
     del later["kube-apiserver"]["request-timeout"]
     known["1.36"] = {**known["1.36"], "flags": later}
     hosts = cluster("1.35")
-    done = plan(
-        hosts, all_controls(), Settings(), inventory(hosts), NOW, flags=dataclasses.replace(all_flags(), kubernetes=known), assets=ASSETS
-    )
+    done = plan(hosts, all_controls(), Settings(), inventory(hosts), NOW, flags=dataclasses.replace(all_flags(), kubernetes=known), assets=ASSETS)
     assert "--request-timeout=1m0s" in done.jobs["cp1"]["control_planes"]["steps"][0]["changes"]["kube-apiserver"]["argv"]
     assert arguments(done).values("kube-apiserver", "request-timeout") == ()
     assert [warning for warning in done.warnings if "--request-timeout is unknown to kube-apiserver 1.36" in warning]
@@ -176,11 +170,9 @@ def test_kube_proxy_is_one_for_the_cluster() -> None:
     hosts = cluster()
     text = hosts["cp1"]["cluster"]["configmaps"]["kube-proxy"]["data"]["config.conf"]
     assert configmap(planned(hosts), "kube-proxy") is None
-    done = planned(
-        with_data(hosts, "kube-proxy", "config.conf", text.replace('metricsBindAddress: ""', "metricsBindAddress: 0.0.0.0:10249  # old"))
-    )
+    done = planned(with_data(hosts, "kube-proxy", "config.conf", text.replace('metricsBindAddress: ""', "metricsBindAddress: 0.0.0.0:10249  # old")))
     data = configmap(done, "kube-proxy")
-    assert data is not None and set(data) == {"config.conf", "kubeconfig.conf"}
+    assert data is not None and set(data) == {"config.conf"}
     assert "metricsBindAddress: 127.0.0.1:10249  # old\n" in data["config.conf"]
     assert done.restarts["kube-proxy"] == 1
 

@@ -1,0 +1,151 @@
+# Copyright: ninepaths contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""docs/controls.md: every control as controls/*.yml has it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.controls import KNOWN_CONDITIONS, KNOWN_REFS, PROFILES, Control, Literal, Ref, Value
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.report import PATHS
+
+from tools.docs.markdown import GENERATED, code, codes, prose, table
+
+_INTRODUCTION = """\
+One entry per control, by path, from `controls/path1.yml` to `controls/path9.yml`; nothing here is written by hand. The id is what
+`ninepaths_overrides`, `ninepaths_enable` and `ninepaths_waivers` name ([variables](variables.md)). A family stands for all controls that carry it.
+
+* **Disruptive** controls can disturb workloads. A literal benchmark profile has them, or they are switched on by id; `recommended` never has them.
+* **Held** controls are never applied by this version. Where the cluster has the setting already, the control counts as set.
+* **Needs** are conditions: the control is held while one of them is not met, and the run says which.
+* **Undo** says how far the control can be taken back.
+
+A setting of your own is kept unless it weakens the control. What each merge does:"""
+
+_MERGES: Mapping[str, str] = {
+    "exact": "exactly this value",
+    "present": "any value is kept; this one where none is set",
+    "at_least": "this value or a higher one",
+    "at_most": "this value or a lower one",
+    "subset": "elements that are not among these are taken away; where none is left, these",
+    "superset": "these elements at least, yours are kept",
+    "append": "these elements are added, yours are kept",
+    "absent": "the setting, or the element, is taken away",
+}
+_PROFILE_MARKS: Mapping[str, str] = {"recommended": "R", "cis-level-1": "C1", "cis-level-2": "C2", "stig": "S"}
+_CATALOGUES: Mapping[str, str] = {"cis": "CIS", "stig": "STIG", "nsa": "NSA/CISA", "upstream": "upstream"}
+
+
+def page(controls: Sequence[Control]) -> str:
+    """The whole page."""
+    lines = [GENERATED, "", "# Controls", "", _INTRODUCTION, ""]
+    lines += table(["merge", "meaning"], [[code(name), meaning] for name, meaning in _MERGES.items()])
+    lines += ["", *_numbers(controls), ""]
+    for number, title in PATHS.items():
+        lines += _path(f"Path {number}: {title}", [control for control in controls if control.path == number])
+    lines += _conditions()
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _numbers(controls: Sequence[Control]) -> list[str]:
+    rows = []
+    for profile, mark in _PROFILE_MARKS.items():
+        chosen = [control for control in controls if profile in control.profiles]
+        counts = (len(chosen), sum(bool(control.held) for control in chosen), sum(bool(control.disruptive) for control in chosen))
+        rows.append([code(profile), mark, *map(str, counts)])
+    return [f"{len(controls)} controls; how many each profile has:", "", *table(["profile", "in the tables", "controls", "of them held", "disruptive"], rows)]
+
+
+def _path(title: str, controls: Sequence[Control]) -> list[str]:
+    rows = [[f"[{control.id}](#{control.id})", control.component, _setting(control), _marks(control)] for control in controls]
+    lines = [f"## {title}", "", *table(["control", "component", "sets", "profiles"], rows), ""]
+    for control in controls:
+        lines += [f"### {control.id}", "", f"{prose(control.title)}. {prose(control.why)}", "", *_facts(control), ""]
+    return lines
+
+
+def _setting(control: Control) -> str:
+    if control.files:
+        return "files"
+    return code(_name(control))
+
+
+def _name(control: Control) -> str:
+    return f"--{control.sets}" if control.flag or control.document else str(control.sets)
+
+
+def _marks(control: Control) -> str:
+    marks = " ".join(_PROFILE_MARKS[profile] for profile in PROFILES if profile in control.profiles) or "by id"
+    notes = [word for word, reason in (("disruptive", control.disruptive), ("held", control.held)) if reason]
+    return marks + "".join(f", {note}" for note in notes)
+
+
+def _facts(control: Control) -> list[str]:
+    facts = {
+        "Component": control.component,
+        "Sets": _sets(control),
+        "Merge": _merge(control),
+        "Versions": f"Kubernetes {code(control.versions)}" if control.versions else "",
+        "Family": code(control.family) if control.family else "",
+        "Profiles": ", ".join(control.profiles) or "none; by id, or because another control requires it",
+        "Disruptive": prose(control.disruptive or ""),
+        "Held": prose(control.held or ""),
+        "Needs": ", ".join(f"[{name}](#{name})" for name in control.needs),
+        "Requires": ", ".join(f"[{name}](#{name})" for name in control.requires),
+        "Held while set": codes(control.conflicts),
+        "Removes": codes(f"--{name}" for name in control.drops),
+        "Undo": _undo(control),
+        "Proof": code(control.proof) if control.proof else "",
+        "References": _references(control),
+    }
+    return [f"* {name}: {text}" for name, text in facts.items() if text]
+
+
+def _sets(control: Control) -> str:
+    if control.files:
+        rights = [f"mode {code(control.files.mode)} or less" if control.files.mode else ""]
+        rights += [f"owner {code(f'{control.files.owner}:{control.files.group}')}" if control.files.owner else ""]
+        return f"{codes(control.files.paths)}: {', '.join(text for text in rights if text)}"
+    if control.document:
+        return f"{code(_name(control))} to a file of ours, {code(f'/etc/kubernetes/ninepaths/{control.document.name}-<digest>.yaml')}"
+    what = {"field": "field ", "sysctl": "kernel parameter "}.get(control.kind, "")
+    return f"{what}{code(_name(control))}" + (f" = {_value(control.value)}" if control.value is not None else "")
+
+
+def _value(value: Value) -> str:
+    if isinstance(value, Ref):
+        return f"the path that was observed ({KNOWN_REFS[value.name]})"
+    return codes(_texts(value))
+
+
+def _texts(value: Literal | None) -> Iterable[object]:
+    if isinstance(value, bool):
+        return (str(value).lower(),)
+    return value if isinstance(value, tuple) else (value,)
+
+
+def _merge(control: Control) -> str:
+    if control.merge is None:
+        return ""
+    details = ["not set is fine"] if control.unset_ok else []
+    if control.refuse:
+        details.append(f"counts as not set: {codes(text for value in control.refuse for text in _texts(value))}")
+    details += [f"fine where {code(f'--{flag}={next(iter(_texts(value)))}')}" for flag, value in control.unless]
+    return "; ".join([code(control.merge), *details])
+
+
+def _undo(control: Control) -> str:
+    if control.undo.until:
+        return f"until [{control.undo.until}](#{control.undo.until}) holds"
+    return "always" if control.undo.always else "never"
+
+
+def _references(control: Control) -> str:
+    return "; ".join(f"{_CATALOGUES[catalogue]} {', '.join(cited)}" for catalogue, cited in control.references)
+
+
+def _conditions() -> list[str]:
+    lines = ["## Conditions", "", "What `needs` and `undo` name."]
+    for name, meaning in KNOWN_CONDITIONS.items():
+        lines += ["", f"### {name}", "", f"{meaning[0].upper()}{prose(meaning[1:])}."]
+    return lines
