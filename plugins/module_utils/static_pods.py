@@ -84,8 +84,10 @@ class StaticPods:
 
     def _roll_apiserver_and_etcd(self) -> None:
         if APISERVER in self.changes:
+            self._leave_load_balancer()
             self._replace(APISERVER)
             self._gone(APISERVER, self.before[APISERVER])
+            self.context.tools.rejoin(self.context)
         if ETCD in self.changes:
             message = self.context.tools.hand_over_leadership(self.context, self.before[ETCD].argv)
             self.context.say(self.name, f"etcd: {message}")
@@ -94,6 +96,11 @@ class StaticPods:
             self._ready(ETCD)
         if APISERVER in self.changes:
             self._ready(APISERVER)
+
+    def _leave_load_balancer(self) -> None:
+        message = self.context.tools.drain(self.context, self.before[APISERVER].argv)
+        if message:
+            self.context.say(self.name, f"{APISERVER}: {message}")
 
     def _ordered(self) -> list[str]:
         return [component for component in COMPONENTS if component in self.changes]
@@ -143,6 +150,7 @@ class StaticPods:
 
     def restore(self) -> None:
         """Put the old manifests back, dependants first. Raises UndoError."""
+        self.context.tools.rejoin(self.context)
         back = {record["path"]: record for record in self.context.writer.records(self.name)}
         for component in (*reversed(LAST), APISERVER, ETCD):
             record = back.get(self.files[component].path) if component in self.files else None

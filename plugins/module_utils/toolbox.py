@@ -14,6 +14,7 @@ from typing import Any
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils import (
     api,
     csr,
+    drain,
     etcd_gateway,
     files,
     layout_kubeadm,
@@ -48,6 +49,16 @@ class Toolbox:
     def hand_over_leadership(self, context: Context, argv: tuple[str, ...]) -> str:
         """Move etcd's leadership to another member; says what was done."""
         return etcd_gateway.hand_over(etcd_gateway.Gateway(self.machine, argv))
+
+    def drain(self, context: Context, argv: tuple[str, ...]) -> str:
+        """Take this apiserver out of its load balancer where it is one of several and would go too suddenly; says what was done."""
+        if not drain.needed(argv) or not drain.other_apiservers(self.administrator(context)):
+            return ""
+        return drain.begin(self.machine, argv)
+
+    def rejoin(self, context: Context) -> None:
+        """Undo `drain`, whether it was done or not."""
+        drain.end(self.machine)
 
     def check_quorum(self, context: Context, argv: tuple[str, ...]) -> None:
         """Raises PreconditionError when etcd would lose its quorum without this member."""

@@ -153,6 +153,12 @@ class FakeTools:
         self.log.append("leader moved")
         return "leadership moved to cp2"
 
+    def drain(self, context: Any, argv: Sequence[str]) -> str:
+        return "refused new connections"
+
+    def rejoin(self, context: Any) -> None:
+        return None
+
     def check_quorum(self, context: Any, argv: Sequence[str]) -> None:
         self.log.append("quorum checked")
 

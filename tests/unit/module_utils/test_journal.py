@@ -4,7 +4,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 from pathlib import Path
 
 import engine_bed as bed
@@ -69,3 +71,16 @@ def test_the_last_end_line_counts() -> None:
     end = [{"event": "end", "data": {"state": state}} for state in ("failed", "undone")]
     assert journals.state(end) == "undone"
     assert journals.state([*end, {"event": "undo", "data": {}}]) == "undone"
+
+
+def test_an_append_that_does_not_reach_the_disk_is_cut_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "journal.jsonl"
+    path.write_bytes(WHOLE)
+
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space"):
+        bed.FileSystem().append(str(path), b"half a line")
+    assert path.read_bytes() == WHOLE

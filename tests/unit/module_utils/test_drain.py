@@ -1,0 +1,81 @@
+# Copyright: ninepaths contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""An apiserver leaves its load balancer only where it has to, and comes back whatever happens."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils import drain
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.machine import Machine
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.run import RunResult
+
+
+class Host(Machine):
+    """Records the nft scripts, and answers with one result."""
+
+    def __init__(self, result: RunResult) -> None:
+        super().__init__(self.nft)
+        self.result, self.scripts, self.slept = result, [], 0.0
+
+    def nft(self, argv: Sequence[str], *, stdin: bytes = b"", timeout: float = 30.0) -> RunResult:
+        assert argv == ["nft", "-f", "-"]
+        self.scripts.append(stdin.decode())
+        return self.result
+
+    def sleep(self, seconds: float) -> None:
+        self.slept += seconds
+
+
+class Service:
+    """The API as `other_apiservers` asks it."""
+
+    def __init__(self, addresses: list[list[str]] | None) -> None:
+        self.addresses = addresses
+
+    def find(self, path: str) -> dict[str, Any] | None:
+        assert path.endswith("/endpointslices/kubernetes")
+        return None if self.addresses is None else {"endpoints": [{"addresses": addresses} for addresses in self.addresses]}
+
+
+@pytest.mark.parametrize(
+    ("argv", "expected"),
+    [
+        (["kube-apiserver"], True),
+        (["kube-apiserver", "--shutdown-delay-duration=0s"], True),
+        (["kube-apiserver", "--shutdown-delay-duration=0"], True),
+        (["kube-apiserver", "--shutdown-delay-duration=5s"], False),
+        (["kube-apiserver", "--shutdown-delay-duration=10s"], False),
+        (["kube-apiserver", "--shutdown-delay-duration=1m0s"], False),
+    ],
+)
+def test_only_an_apiserver_without_a_delay_is_drained(argv: list[str], expected: bool) -> None:
+    assert drain.needed(argv) is expected
+
+
+@pytest.mark.parametrize(("addresses", "others"), [(None, 0), ([["10.0.0.1"]], 0), ([["10.0.0.1"], ["10.0.0.2"], ["10.0.0.3"]], 2), ([["a", "b"]], 1)])
+def test_other_apiservers_are_those_of_the_kubernetes_service(addresses: list[list[str]] | None, others: int) -> None:
+    assert drain.other_apiservers(Service(addresses)) == others
+
+
+def test_the_refusal_ends_by_itself_and_spares_the_node() -> None:
+    host = Host(RunResult(0, "", ""))
+    assert "refused" in drain.begin(host, ["kube-apiserver", "--secure-port=7443"])
+    script = host.scripts[0]
+    assert f"{{ 7443 timeout {drain.REFUSED_SECONDS}s }}" in script
+    assert 'iifname != "lo"' in script
+    assert drain.SECONDS == host.slept < drain.REFUSED_SECONDS
+
+
+def test_without_nft_it_says_so_and_goes_on_at_once() -> None:
+    host = Host(RunResult(127, "", "nft: No such file or directory"))
+    assert "No such file" in drain.begin(host, ["kube-apiserver"])
+    assert host.slept == 0.0
+
+
+def test_the_end_removes_the_table_even_when_there_is_none() -> None:
+    host = Host(RunResult(0, "", ""))
+    drain.end(host)
+    assert host.scripts == ["add table inet ninepaths_drain\ndelete table inet ninepaths_drain\n"]
