@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils import stages, terminal
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils._action import ActionError
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils._cluster import ClusterAction
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.plan import CONTROL_PLANES
 
 SHORTEST_DIGEST = 12
 
@@ -44,7 +45,7 @@ class ActionModule(ClusterAction):
     def _again(self, task_vars: dict[str, Any]) -> dict[str, Any]:
         """Before the control planes are touched: the same plan must come out again, less what a gate holds back."""
         spool = self.spool()
-        predicted, fresh = spool.get("plan", "first"), self.plan_now(task_vars)
+        predicted, fresh = spool.get("plan", "first"), self.plan_now(task_vars, CONTROL_PLANES)
         found = stages.surprises(predicted, fresh)
         if found:
             raise self.failed(task_vars, [surprise.as_error("look at what has changed and run again") for surprise in found])

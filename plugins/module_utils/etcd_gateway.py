@@ -105,7 +105,7 @@ def check_quorum(gateway: Gateway) -> None:
     """May the local member go down? Raises PreconditionError when the others would be no quorum."""
     try:
         voters = [member for member in gateway.members() if not member.learner]
-        own, _ = gateway.status(gateway.local)
+        own, _errors = gateway.status(gateway.local)
     except EtcdError as error:
         raise PreconditionError(
             f"etcd's health is unknown: {error}", "make etcd healthy first (etcdctl endpoint status), then run again"

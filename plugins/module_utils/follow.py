@@ -42,5 +42,5 @@ def _read(machine: Machine, path: str, offset: int) -> tuple[list[journals.Line]
     except FileNotFoundError:
         return [], 0, journals.OPEN
     lines, size = journals.parse(text)
-    before, _ = journals.parse(text[: min(offset, size)])
+    before, _rest = journals.parse(text[: min(offset, size)])
     return lines[len(before) :], size, journals.state(lines)

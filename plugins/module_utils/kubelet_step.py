@@ -106,7 +106,7 @@ class Kubelet(Plain):
             )
 
     def _wait(self, what: str, condition: Any, seconds: float) -> None:
-        _, took = self.context.wait(self.name, f"kubelet: waiting until {what}", condition, seconds)
+        _found, took = self.context.wait(self.name, f"kubelet: waiting until {what}", condition, seconds)
         self.context.say(self.name, f"kubelet: {what} after {took:.1f} s")
 
     def _is_healthy(self) -> bool:

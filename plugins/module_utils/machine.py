@@ -27,7 +27,7 @@ class FileSystem:
         try:
             os.fchmod(descriptor, mode)
             self.write_all(descriptor, data)
-            os.fsync(descriptor)
+            self.sync(descriptor)
         finally:
             os.close(descriptor)
 
@@ -38,7 +38,7 @@ class FileSystem:
             size = os.fstat(descriptor).st_size
             try:
                 self.write_all(descriptor, data)
-                os.fsync(descriptor)
+                self.sync(descriptor)
             except OSError:
                 os.ftruncate(descriptor, size)
                 raise
@@ -51,12 +51,16 @@ class FileSystem:
         while view:
             view = view[os.write(descriptor, view) :]
 
+    def sync(self, descriptor: int) -> None:
+        """Wait until what was written is on the disk."""
+        os.fsync(descriptor)
+
     def truncate(self, path: str, size: int) -> None:
         """Cut a file to a size, durably."""
         descriptor = os.open(path, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
         try:
             os.ftruncate(descriptor, size)
-            os.fsync(descriptor)
+            self.sync(descriptor)
         finally:
             os.close(descriptor)
 
@@ -106,7 +110,7 @@ class FileSystem:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         try:
             os.fchmod(descriptor, mode)
-            os.fsync(descriptor)
+            self.sync(descriptor)
         finally:
             os.close(descriptor)
 
@@ -125,7 +129,7 @@ class FileSystem:
         """Put a directory's entries on the disk."""
         descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            os.fsync(descriptor)
+            self.sync(descriptor)
         finally:
             os.close(descriptor)
 

@@ -133,7 +133,7 @@ class ConfigMap(Plain):
                 raise Waiting(f"{done} of {wanted} nodes")
             return True
 
-        _, took = self.context.wait(
+        _found, took = self.context.wait(
             self.name, f"{self.object}: waiting until it is rolled out", rolled_out, ROLLOUT + ROLLOUT_PER_NODE * nodes
         )
         self.context.say(self.name, f"{self.object}: rolled out on {nodes} nodes after {took:.1f} s")
@@ -165,7 +165,7 @@ class Approve(Plain):
                 raise Waiting(f"without a signed certificate: {', '.join(sorted(missing))}; " + "; ".join(refused))
             return True
 
-        _, took = self.context.wait(
+        _found, took = self.context.wait(
             self.name, "waiting until every kubelet serves a signed certificate", all_signed, float(self.step.get("wait_s") or 120)
         )
         self.context.say(self.name, f"{len(self.expected)} kubelets serve a signed certificate after {took:.1f} s")

@@ -89,7 +89,7 @@ def handshake(server: ssl.SSLContext, client: ssl.SSLContext) -> None:
     to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
     sides = [client.wrap_bio(to_client, to_server, server_side=False), server.wrap_bio(to_server, to_client, server_side=True)]
     waiting = list(sides)
-    for _ in range(20):
+    for _attempt in range(20):
         for side in list(waiting):
             try:
                 side.do_handshake()

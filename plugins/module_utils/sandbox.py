@@ -63,7 +63,7 @@ def _environment(executable: str) -> dict[str, str]:
     """What the running process was started with; it stays in memory."""
     with open(os.path.join(os.path.dirname(executable), "environ"), "rb") as file:
         words = [os.fsdecode(word).partition("=") for word in file.read().split(b"\0") if b"=" in word]
-    return {name: value for name, _, value in words}
+    return {name: value for name, _equals, value in words}
 
 
 def _system(root: str) -> None:

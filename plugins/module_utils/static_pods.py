@@ -115,13 +115,13 @@ class StaticPods:
         def gone() -> bool:
             return all((one.pid, one.uid) != (old.pid, old.uid) for one in self.context.node.running(component))
 
-        _, took = self.context.wait(self.name, f"{component}: waiting until its old process is gone", gone, GONE)
+        _found, took = self.context.wait(self.name, f"{component}: waiting until its old process is gone", gone, GONE)
         self.context.say(self.name, f"{component}: old process gone after {took:.1f} s")
 
     def _ready(self, component: str) -> None:
         change, old = self.changes[component], self.before[component]
         watch = Watch(self.context, component, tuple(change["argv"]), change["probes"], old)
-        _, took = self.context.wait(self.name, f"{component}: waiting for the new process and its probes", watch.ready, READY[component])
+        _found, took = self.context.wait(self.name, f"{component}: waiting for the new process and its probes", watch.ready, READY[component])
         self.context.say(
             self.name,
             f"{component}: ready after {took:.1f} s, process {watch.pid}",
@@ -131,7 +131,7 @@ class StaticPods:
     def _kubelet_agrees(self, component: str) -> None:
         """The kubelet itself calls the pod started and ready: its startup probe is over, so it will not kill it for that later."""
         uid = self._current_uid(component)
-        _, took = self.context.wait(
+        _found, took = self.context.wait(
             self.name, f"{component}: waiting until the kubelet calls it started and ready",
             lambda: self.context.tools.pod_is_ready(self.context, component, uid), KUBELET_AGREES,
         )  # fmt: skip
@@ -171,7 +171,7 @@ class StaticPods:
         change = self.changes[component]
         watch = Watch(self.context, component, self._old_argv(component), change.get("old_probes") or change["probes"], None)
         watch.patient, watch.passes = True, PASSES_AFTER_UNDO
-        _, took = self.context.wait(self.name, f"{component}: waiting until it is healthy as before", watch.ready, READY[component])
+        _found, took = self.context.wait(self.name, f"{component}: waiting until it is healthy as before", watch.ready, READY[component])
         self.context.say(self.name, f"{component}: healthy as before after {took:.1f} s", {"component": component, "pid": watch.pid})
 
     def _old_argv(self, component: str) -> tuple[str, ...]:

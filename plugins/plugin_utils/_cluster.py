@@ -17,7 +17,7 @@ from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils._action impor
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.catalogue import approver_assets
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.controls import Control, ControlError, load
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.model import Inventory, PlanErrors
-from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.plan import plan
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.plan import START, plan
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.settings import SettingsError
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.terminal import LABEL, Line, clean, error_text
 
@@ -53,8 +53,8 @@ class ClusterAction(NinepathsAction):
         reason = f"not part of this run (--limit {limit})" if limit else "was not observed in this run"
         return {host: failed.get(host, reason) for host in sorted(hosts - known)}
 
-    def plan_now(self, task_vars: Mapping[str, Any]) -> dict[str, Any]:
-        """The plan of what the spool holds. Raises ActionError when nothing may be touched; the causes are then in the report as well."""
+    def plan_now(self, task_vars: Mapping[str, Any], stage: str = START) -> dict[str, Any]:
+        """The plan of what the spool holds; `stage` as in plan.plan. Raises ActionError when nothing may be touched; the causes are then in the report as well."""
         spool = self.spool()
         if not spool.all("observation"):
             found = [{"host": host, "file": None, "cause": text, "advice": None} for host, text in self.unobserved(task_vars).items()]
@@ -68,6 +68,7 @@ class ClusterAction(NinepathsAction):
                 time.time(),
                 flags=flags.load(),
                 assets=approver_assets(),
+                stage=stage,
             )
         except PlanErrors as errors:
             found = [{"host": e.host, "file": e.file, "cause": e.cause, "advice": e.advice} for e in errors.errors]

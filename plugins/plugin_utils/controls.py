@@ -372,7 +372,7 @@ def _coherent(control: Control) -> None:
         raise ReaderError("only kubelet and kube-proxy have a configuration with fields")
     if control.files and (control.value is not None or control.merge or control.component not in ("host", "etcd")):
         raise ReaderError("files have neither value nor merge, and belong to host or etcd")
-    if control.sysctl and (control.component != "host" or control.merge != "exact" or type(control.value) is not int):
+    if control.sysctl and (control.component != "host" or control.merge != "exact" or not _whole(control.value)):
         raise ReaderError("a sysctl belongs to host and has an integer value that is merged exactly")
     if control.document and (control.merge not in ("exact", "present") or control.value is not None or not control.mounts):
         raise ReaderError("a document is merged exact or present, has no value and needs a mount")
@@ -384,3 +384,7 @@ def _coherent(control: Control) -> None:
         raise ReaderError("unset and refuse mean nothing where the merge is absent")
     if control.spelling and not control.family:
         raise ReaderError("spelling needs a family")
+
+
+def _whole(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)

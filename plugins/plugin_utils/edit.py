@@ -236,7 +236,7 @@ def _append(text: str, path: Path, items: Sequence[object]) -> str:
 
 def _remove(text: str, path: Path) -> str:
     parent, _depth = _walk(text, path[:-1])
-    pairs = [(key, value) for key, value in parent.value] if parent.id == "mapping" else [(item, item) for item in parent.value]
+    pairs = list(parent.value) if parent.id == "mapping" else [(item, item) for item in parent.value]
     index = next(
         number for number, (key, _value) in enumerate(pairs) if number == path[-1] or (parent.id == "mapping" and key.value == path[-1])
     )

@@ -154,7 +154,7 @@ def _contradictions(found: Iterable[Selected]) -> list[str]:
     problems = []
     for number, one in enumerate(active):
         for other in active[number + 1:]:
-            if one.component == other.component and (_same_target(one, other) or _excludes(one, other) or _excludes(other, one)):
+            if one.component == other.component and (_same_target(one, other) or _exclude_each_other(one, other)):
                 problems.append(
                     f"{one.id} and {other.id} contradict each other over {other.component} {other.sets}; "
                     f"waive one of them or leave it out of {PREFIX}enable"
@@ -166,5 +166,5 @@ def _same_target(one: Control, other: Control) -> bool:
     return one.sets == other.sets and one.merge in _DECISIVE and other.merge in _DECISIVE
 
 
-def _excludes(one: Control, other: Control) -> bool:
-    return other.merge != "absent" and other.sets in (*one.drops, *one.conflicts)
+def _exclude_each_other(one: Control, other: Control) -> bool:
+    return any(setting.merge != "absent" and setting.sets in (*taking.drops, *taking.conflicts) for taking, setting in ((one, other), (other, one)))

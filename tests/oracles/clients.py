@@ -41,7 +41,7 @@ class Tally:
 
     def as_dict(self) -> dict[str, object]:
         """For the result file."""
-        return {"sent": self.sent, "lost": len(self.lost), "losses": self.lost[:100]}
+        return {"sent": self.sent, "lost": len(self.lost), "losses": self.lost[:1000]}
 
 
 class Client:

@@ -32,7 +32,14 @@ class Killed(BaseException):
     """The process is gone at this very call."""
 
 
-class FaultyFiles(FileSystem):
+class QuickFiles(FileSystem):
+    """Does not wait for the disk; which calls are made in which order is what the tests look at."""
+
+    def sync(self, descriptor: int) -> None:
+        """Nothing to wait for."""
+
+
+class FaultyFiles(QuickFiles):
     """Counts the calls that change files; at number `at` it is killed before or after the call, or the call fails with an errno."""
 
     def __init__(self, at: int = 0, how: str = "before", keep_failing: bool = False) -> None:
@@ -83,7 +90,7 @@ class FakeMachine(Machine):
     """A machine under a directory, whose clock moves only when somebody waits."""
 
     def __init__(self, root: Path, files: FileSystem | None = None) -> None:
-        super().__init__(self.systemd, root=str(root), files=files)
+        super().__init__(self.systemd, root=str(root), files=files or QuickFiles())
         self.time = 1000.0
         self.commands: list[list[str]] = []
         self.answers: dict[str, RunResult] = {}

@@ -80,7 +80,7 @@ def test_an_append_that_does_not_reach_the_disk_is_cut_off(tmp_path: Path, monke
     def full(descriptor: int) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(os, "fsync", full)
+    monkeypatch.setattr(os, "fsync", full)  # the real one, so this also shows that an append waits for the disk
     with pytest.raises(OSError, match="No space"):
         bed.FileSystem().append(str(path), b"half a line")
     assert path.read_bytes() == WHOLE

@@ -55,7 +55,9 @@ def test_every_setting_is_described() -> None:
 def test_every_variable_that_a_playbook_or_plugin_names_is_described() -> None:
     described = {variable.name for variable in variables_page.read(ROOT / "roles")}
     internal = {"ninepaths_observed", "ninepaths_seen", "ninepaths_prepare_from", "ninepaths_prepare_for"}
-    files = [*ROOT.glob("playbooks/*.yml"), *ROOT.glob("roles/*/tasks/*.yml"), *ROOT.glob("plugins/**/*.py")]
+    # What runs on a target reads no variables.
+    patterns = ("playbooks/*.yml", "roles/*/tasks/*.yml", "plugins/action/*.py", "plugins/modules/*.py", "plugins/plugin_utils/*.py")
+    files = [file for pattern in patterns for file in ROOT.glob(pattern)]
     named = {name for file in files for name in re.findall(r"\bninepaths_[a-z_]*[a-z]\b", file.read_text(encoding="utf-8"))}
     assert named - internal - {"ninepaths_prelude"} <= described
 
