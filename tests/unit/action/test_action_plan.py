@@ -47,7 +47,8 @@ def act(make, tmp_path):
         action = make(plan.ActionModule, {}, **more)
         for host in observed:
             action.spool().put("observation", host, OBSERVATION)
-        action.plan_now = lambda _variables: document
+        action.planned_stages = []
+        action.plan_now = lambda _variables, stage="start": action.planned_stages.append(stage) or document
         return action, action.act(options, {**VARIABLES, "ninepaths_report_dir": str(tmp_path / "report")})
 
     return run
@@ -61,12 +62,14 @@ def test_an_empty_plan_names_nobody(act):
 
 def test_late_waves_wait_for_the_second_plan(act):
     document = made({"files": ["cp1"], "kubelets": ["w1"], "control_planes": ["cp2", "cp1"], "cluster": ["cp1"]})
-    _action, result = act(document)
+    action, result = act(document)
     waves = result["waves"]
+    assert action.planned_stages == ["start"]
     assert "control_planes" not in waves and "cluster" not in waves
     assert (waves["observe_again"], waves["plan_again"], waves["elected"]) == (["cp1", "cp2"], ["cp1"], ["cp1"])
     assert waves["prove"] == ["cp1", "cp2", "w1"]
-    _action, again = act(document, options={"stage": "control_planes"})
+    action, again = act(document, options={"stage": "control_planes"})
+    assert action.planned_stages == ["control_planes"], "a prediction must not let the apiserver verify kubelets"
     assert (again["waves"]["control_planes"], again["waves"]["cluster"]) == (["cp2", "cp1"], ["cp1"])
 
 
