@@ -54,7 +54,10 @@ class ClusterAction(NinepathsAction):
         return {host: failed.get(host, reason) for host in sorted(hosts - known)}
 
     def plan_now(self, task_vars: Mapping[str, Any], stage: str = START) -> dict[str, Any]:
-        """The plan of what the spool holds; `stage` as in plan.plan. Raises ActionError when nothing may be touched; the causes are then in the report as well."""
+        """The plan of what the spool holds; `stage` as in plan.plan.
+
+        Raises ActionError when nothing may be touched; the causes are then in the report as well.
+        """
         spool = self.spool()
         if not spool.all("observation"):
             found = [{"host": host, "file": None, "cause": text, "advice": None} for host, text in self.unobserved(task_vars).items()]

@@ -103,3 +103,12 @@ def assets(program: bytes, nodes: Mapping[str, Mapping[str, Sequence[str]]], pyt
         Asset(f"{UNITS}/{SERVICE}", SERVICE_TEXT.format(python=python, program=PROGRAM).encode("utf-8"), "0644"),
         Asset(f"{UNITS}/{TIMER}", TIMER_TEXT.format(service=SERVICE).encode("utf-8"), "0644"),
     ]
+
+
+def read(text: str) -> dict[str, dict[str, list[str]]]:
+    """The nodes of a configuration that `assets` wrote; empty for any other text."""
+    try:
+        nodes = json.loads(text)["nodes"]
+        return {str(node): {"dns": [str(name) for name in names["dns"]], "ip": [str(ip) for ip in names["ip"]]} for node, names in nodes.items()}
+    except (ValueError, LookupError, TypeError, AttributeError):
+        return {}

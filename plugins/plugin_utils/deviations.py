@@ -135,6 +135,21 @@ def shadowing_manifests(hosts: Mapping[str, Host], drafts: Mapping[str, HostDraf
     return errors
 
 
+def open_transactions(hosts: Mapping[str, Host]) -> list[PlanError]:
+    """Transactions that have not ended: at work for another run, or interrupted and not yet undone."""
+    return [
+        PlanError(
+            name,
+            f"/var/lib/ninepaths/transactions/{entry['id']}",
+            "a transaction of another run is at work here, or was interrupted",
+            "wait until it has ended and run again; a harden run finishes or undoes an interrupted one first",
+        )
+        for name, host in hosts.items()
+        for entry in host.seen.get("journals") or ()
+        if entry["state"] == "open"
+    ]
+
+
 def warnings(inventory: Inventory, hosts: Mapping[str, Host]) -> list[str]:
     found = [f"node {node} is in the cluster, but not in the inventory" for node in cluster_inventory.strangers(inventory, hosts)]
     found += [f"{name} was not observed: {reason}" for name, reason in sorted(inventory.unreachable.items())]

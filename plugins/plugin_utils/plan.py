@@ -131,10 +131,11 @@ class _Planner:
             return
         names = serving.allowed_names(self.hosts, self.settings)
         planes = inventory.control_planes(self.inventory, self.hosts)
+        known = serving.remembered_names(planes, inventory.node_names(self.inventory, self.hosts) or ())
         program = self.assets.get(approver.PROGRAM)
         if program is not None and not serving.others(planes) and self.conditions["cluster-ca-key"] is None:
             for host in planes:
-                serving.install_approver(host, self.drafts[host.name], program, names)
+                serving.install_approver(host, self.drafts[host.name], program, {**known, **names})
         waiting = set(serving.waiting_requests(self.inventory, self.hosts)) & set(names)
         expect = [node for node in self.serving.coming if node in names]
         if expect or waiting:
@@ -222,6 +223,8 @@ class _Planner:
         changes = [change for found in made.values() for change in found.changes] + self.changes
         changes.sort(key=lambda change: (WAVES.index(change.wave), change.host, change.target))
         if any(waves.values()):
+            self.errors += deviations.open_transactions(self.hosts)
+            self._stop()  # what it has stopped for a moment would look like an illness
             self.errors += inventory.unwell(self.inventory, self.hosts)
             self.errors += deviations.shadowing_manifests(self.hosts, self.drafts)
             self._stop()

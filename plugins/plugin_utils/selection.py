@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.controls import Control, Literal, Ref, Value
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.settings import PREFIX, Settings, SettingsError, Waiver
@@ -35,12 +35,20 @@ def select(settings: Settings, controls: Sequence[Control], now: float) -> tuple
     problems += wrong
     if problems:
         raise SettingsError(tuple(problems))
+    controls = [_decided(control, settings) for control in controls]
     chosen = _chosen(settings, controls)
     found = tuple(_selected(control, chosen.get(control.id), values[control.id], settings, now) for control in controls)
     problems = _missing_requirements(found) + _contradictions(found)
     if problems:
         raise SettingsError(tuple(problems))
     return found
+
+
+def _decided(control: Control, settings: Settings) -> Control:
+    """An operator who names a value for a control that accepts any means that value."""
+    if control.merge == "present" and not control.document and any(name in settings.overrides for name in _names(control)):
+        return replace(control, merge="exact")
+    return control
 
 
 def _names(control: Control) -> tuple[str, ...]:

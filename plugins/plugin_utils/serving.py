@@ -51,6 +51,20 @@ def allowed_names(hosts: Hosts, settings: Settings) -> dict[str, dict[str, list[
     return found
 
 
+def remembered_names(planes: Iterable[Host], nodes: Iterable[str]) -> dict[str, dict[str, list[str]]]:
+    """What the approver on these control planes knows already, of nodes that are (still) in the cluster.
+
+    A run that did not see a node (--limit, a host that is down) must not make the approver forget it: its next renewal would be refused.
+    """
+    found: dict[str, dict[str, list[str]]] = {}
+    wanted = set(nodes)
+    for host in planes:
+        for node, names in approver.read(str(host.file(approver.CONFIG).get("text") or "")).items():
+            if node in wanted:
+                found.setdefault(node, names)
+    return found
+
+
 def conditions(inventory: Inventory, hosts: Hosts, assets: Mapping[str, bytes]) -> dict[str, str | None]:
     """The conditions of the whole cluster that do not depend on what is planned. Values: why one does not hold, None where it does."""
     planes = control_planes(inventory, hosts)

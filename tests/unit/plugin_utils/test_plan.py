@@ -484,3 +484,42 @@ def test_real_observations() -> None:
     assert done.waves["kubelets"] == ("w1",) and done.waves["control_planes"] == ("cp1",)
     assert not [outcome for outcome in done.controls if outcome.status == "deviation"]
     assert planned(carried_out(hosts, done)).empty
+
+
+class TestWhatOneRunMustNotForget:
+    """A run that sees only a part of the cluster, or comes at the wrong moment."""
+
+    def test_the_approver_keeps_a_node_that_was_not_observed(self) -> None:
+        whole = carried_out(cluster("1.36", 1, 2), planned(cluster("1.36", 1, 2)))
+        part = {name: host for name, host in whole.items() if name != "w2"}
+        done = planned(part, unreachable={"w2": "not part of this run (--limit cp1,w1)"})
+        assert [change.target for change in done.changes if change.target == approver.CONFIG] == []
+
+    def test_the_approver_forgets_a_node_that_has_left_the_cluster(self) -> None:
+        whole = carried_out(cluster("1.36", 1, 2), planned(cluster("1.36", 1, 2)))
+        part = {name: host for name, host in whole.items() if name != "w2"}
+        for seen in every_cluster(part):
+            seen["nodes"] = [node for node in seen["nodes"] if node["name"] != "w2"]
+            seen["kubelets"] = [entry for entry in seen["kubelets"] if entry["node"] != "w2"]
+        done = planned(part)
+        assert approver.CONFIG in [change.target for change in done.changes] and not done.restarts
+
+    @pytest.mark.parametrize("text", ["", "{", "[]", '{"nodes": 1}', '{"nodes": {"w1": {"dns": 1}}}'])
+    def test_a_damaged_configuration_of_the_approver_is_written_anew(self, text: str) -> None:
+        assert approver.read(text) == {}
+
+    def test_a_transaction_at_work_is_named_as_the_cause(self) -> None:
+        hosts = cluster()
+        hosts["cp1"]["journals"] = [{"id": "20261121T000000Z-abc-control-planes", "run": "r", "state": "open", "step": "", "at": NOW}]
+        hosts["cp1"]["cluster"]["readyz"] = False
+        with pytest.raises(PlanErrors) as caught:
+            planned(hosts)
+        assert [error.host for error in caught.value.errors] == ["cp1"]
+        assert "another run is at work" in str(caught.value)
+
+    def test_an_operators_value_decides_where_any_value_would_do(self) -> None:
+        hosts = carried_out(cluster(), planned(cluster()))
+        done = planned(hosts, overrides={"apiserver-request-timeout": "2m0s"})
+        assert {change.target for change in done.changes if change.wave == "control_planes"} == {f"{MANIFESTS}/kube-apiserver.yaml"}
+        assert "--request-timeout=2m0s" in "".join(change.diff for change in done.changes)
+        assert planned(carried_out(hosts, done), overrides={"apiserver-request-timeout": "2m0s"}).empty
