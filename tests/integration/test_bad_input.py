@@ -62,11 +62,11 @@ def says(output: str, *words: str) -> None:
 @contextmanager
 def changed_file(bed: Bed, node: str, path: str, script: str) -> Iterator[None]:
     """Change a file on a node by a shell script and put back its exact bytes, owner and mode."""
-    bed.root(node, f"set -e; mkdir -p /root/keep; if [ -e {path} ]; then cp -a {path} /root/keep/file; else rm -f /root/keep/file; fi\n{script}")
+    bed.root(node, f"set -e; mkdir -p /var/tmp/ninepaths-test; if [ -e {path} ]; then cp -a {path} /var/tmp/ninepaths-test/file; else rm -f /var/tmp/ninepaths-test/file; fi\n{script}")
     try:
         yield
     finally:
-        bed.root(node, f"if [ -e /root/keep/file ]; then cp -a /root/keep/file {path}; else rm -f {path}; fi; rm -rf /root/keep")
+        bed.root(node, f"if [ -e /var/tmp/ninepaths-test/file ]; then cp -a /var/tmp/ninepaths-test/file {path}; else rm -f {path}; fi; rm -rf /var/tmp/ninepaths-test")
 
 
 @pytest.mark.usefixtures("untouched")
