@@ -35,10 +35,11 @@ class Edit:
 
 @dataclass(frozen=True)
 class PodRoll:
-    """A component whose static pod is replaced."""
+    """A component whose static pod is replaced. An undo is judged by the old manifest's probes: they may ask another address."""
 
     argv: tuple[str, ...]
     probes: Mapping[str, Mapping[str, object]]
+    old_probes: Mapping[str, Mapping[str, object]]
     mounts: tuple[Mapping[str, object], ...]
     old: Mapping[str, Any]
 

@@ -151,7 +151,7 @@ def component(host: Host, found: Component, draft: HostDraft, selected: Sequence
         Edit("control_planes", found.path, "file", text.encode(), None, None, None, None, ids, found.name, reasons(why, ids))
     )
     old = {key: found.seen.get(key) for key in ("pid", "started", "uid")}
-    draft.pods[found.name] = PodRoll(after.running(), probes, after.host_paths(), old)
+    draft.pods[found.name] = PodRoll(after.running(), probes, found.pod.probes(), after.host_paths(), old)
     return verdict
 
 

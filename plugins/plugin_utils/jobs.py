@@ -93,6 +93,7 @@ class HostJobs:
                 "file": files[self.host.components[name].path],
                 "argv": list(roll.argv),
                 "probes": {probe: dict(entry) for probe, entry in roll.probes.items()},
+                "old_probes": {probe: dict(entry) for probe, entry in roll.old_probes.items()},
                 "mounts": [dict(mount) for mount in roll.mounts],
                 "old": dict(roll.old),
             }

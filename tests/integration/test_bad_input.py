@@ -62,11 +62,11 @@ def says(output: str, *words: str) -> None:
 @contextmanager
 def changed_file(bed: Bed, node: str, path: str, script: str) -> Iterator[None]:
     """Change a file on a node by a shell script and put back its exact bytes, owner and mode."""
-    bed.root(node, f"set -e; mkdir -p /var/tmp/ninepaths-test; if [ -e {path} ]; then cp -a {path} /var/tmp/ninepaths-test/file; else rm -f /var/tmp/ninepaths-test/file; fi\n{script}")
+    bed.root(node, f"set -e; mkdir -p /var/tmp/keep; if [ -e {path} ]; then cp -a {path} /var/tmp/keep/file; else rm -f /var/tmp/keep/file; fi\n{script}")
     try:
         yield
     finally:
-        bed.root(node, f"if [ -e /var/tmp/ninepaths-test/file ]; then cp -a /var/tmp/ninepaths-test/file {path}; else rm -f {path}; fi; rm -rf /var/tmp/ninepaths-test")
+        bed.root(node, f"if [ -e /var/tmp/keep/file ]; then cp -a /var/tmp/keep/file {path}; else rm -f {path}; fi; rm -rf /var/tmp/keep")
 
 
 @pytest.mark.usefixtures("untouched")

@@ -523,3 +523,16 @@ class TestWhatOneRunMustNotForget:
         assert {change.target for change in done.changes if change.wave == "control_planes"} == {f"{MANIFESTS}/kube-apiserver.yaml"}
         assert "--request-timeout=2m0s" in "".join(change.diff for change in done.changes)
         assert planned(carried_out(hosts, done), overrides={"apiserver-request-timeout": "2m0s"}).empty
+
+    def test_an_undo_is_judged_by_the_probes_of_the_old_manifest(self) -> None:
+        hosts = cluster()
+        path = f"{MANIFESTS}/kube-scheduler.yaml"
+        text = hosts["cp1"]["files"][path]["text"].replace("127.0.0.1", "192.0.2.11")
+        hosts["cp1"]["files"][path] = file(text)
+        hosts["cp1"]["components"]["kube-scheduler"]["argv"] = [
+            word.replace("127.0.0.1", "192.0.2.11") for word in hosts["cp1"]["components"]["kube-scheduler"]["argv"]
+        ]
+        step = next(step for step in planned(hosts).jobs["cp1"]["control_planes"]["steps"] if step["op"] == "static_pods")
+        change = step["changes"]["kube-scheduler"]
+        assert {probe["host"] for probe in change["probes"].values()} == {"127.0.0.1"}
+        assert {probe["host"] for probe in change["old_probes"].values()} == {"192.0.2.11"}
