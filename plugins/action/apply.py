@@ -104,6 +104,7 @@ class ActionModule(ClusterAction):
 
     def _reconnect(self) -> None:
         """Forget the connection, a stale multiplexing master included; the next program opens a new one."""
+        # A plugin without a reset, or a master that is gone already: what counts is that it is closed below.
         with contextlib.suppress(AnsibleError, AttributeError, NotImplementedError):
             self._connection.reset()
         self._connection.close()

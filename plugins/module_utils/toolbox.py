@@ -52,9 +52,15 @@ class Toolbox:
 
     def drain(self, context: Context, argv: tuple[str, ...]) -> str:
         """Take this apiserver out of its load balancer where it is one of several and would go too suddenly; says what was done."""
-        if not drain.needed(argv) or not drain.other_apiservers(self.administrator(context)):
+        if not drain.needed(argv):
             return ""
-        return drain.begin(self.machine, argv)
+        try:
+            others = drain.other_apiservers(self.administrator(context))
+        except api.ApiError as error:
+            raise TransactionError(
+                f"the apiservers of the cluster cannot be counted: {error}", "make the local apiserver healthy first, then run again"
+            ) from error
+        return drain.begin(self.machine, argv) if others else ""
 
     def rejoin(self, context: Context) -> None:
         """Undo `drain`, whether it was done or not."""

@@ -9,8 +9,11 @@ from typing import Any
 
 import pytest
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils import drain
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.api import ApiError
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.failures import TransactionError
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.machine import Machine
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.run import RunResult
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.toolbox import Toolbox
 
 
 class Host(Machine):
@@ -79,3 +82,30 @@ def test_the_end_removes_the_table_even_when_there_is_none() -> None:
     host = Host(RunResult(0, "", ""))
     drain.end(host)
     assert host.scripts == ["add table inet ninepaths_drain\ndelete table inet ninepaths_drain\n"]
+
+
+class TestToolbox:
+    """When the step is taken, as the transaction asks for it."""
+
+    def toolbox(self, monkeypatch: pytest.MonkeyPatch, service: Any) -> tuple[Host, Toolbox]:
+        host = Host(RunResult(0, "", ""))
+        toolbox = Toolbox(host, "cp1")
+        monkeypatch.setattr(toolbox, "administrator", lambda _context: service)
+        return host, toolbox
+
+    @pytest.mark.parametrize(("addresses", "drained"), [([["a"]], False), ([["a"], ["b"]], True)])
+    def test_a_single_apiserver_is_not_kept_from_its_clients_any_longer(
+        self, monkeypatch: pytest.MonkeyPatch, addresses: list[list[str]], drained: bool
+    ) -> None:
+        host, toolbox = self.toolbox(monkeypatch, Service(addresses))
+        assert bool(toolbox.drain(None, ("kube-apiserver",))) is drained  # type: ignore[arg-type]
+        assert bool(host.scripts) is drained
+
+    def test_an_api_that_does_not_answer_is_a_named_cause(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        class Broken:
+            def find(self, path: str) -> None:
+                raise ApiError(503, "ServiceUnavailable", "not now")
+
+        _host, toolbox = self.toolbox(monkeypatch, Broken())
+        with pytest.raises(TransactionError, match="cannot be counted"):
+            toolbox.drain(None, ("kube-apiserver",))  # type: ignore[arg-type]
