@@ -11,10 +11,11 @@ from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
 
 from ansible.errors import AnsibleConnectionFailure, AnsibleError
-from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils import bundle, stages, terminal
-from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils._action import ActionError
-from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils._cluster import ClusterAction
-from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.model import bind
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.execution import bundle, stages
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.execution.action import ActionError
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.execution.cluster import ClusterAction
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.planning.model import bind
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.reporting import terminal
 
 WAVES = ["files", "kubelets", "control_plane_kubelets", "certificates", "control_planes", "cluster"]
 FOLLOW_S = 20  # one call of `follow` waits this long for a new line

@@ -9,15 +9,15 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
 
-from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils import edit
-from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils._action import _plain
-from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils._single import SingleAction, Wish
-from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.controls import load
-from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.drafts import Edit, HostDraft
-from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.evaluate import BOOTSTRAP_FIELD
-from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.flags import Flags
-from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.model import PlanError
-from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.observed import KUBELET_PKI, Host, Kubelet
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.controls.controls import load
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.controls.flags import Flags
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.documents import edit
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.execution.action import _plain
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.execution.single import SingleAction, Wish
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.planning.drafts import Edit, HostDraft
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.planning.evaluate import BOOTSTRAP_FIELD
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.planning.model import PlanError
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.planning.observed import KUBELET_PKI, Host, Kubelet
 
 KUBELET = "kubelet"
 CORRECT = "correct the task, then run again"

@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from ansible.errors import AnsibleConnectionFailure
-from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils._action import ActionError, NinepathsAction
-from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.catalogue import observation_request
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.execution.action import ActionError, NinepathsAction
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.execution.catalogue import observation_request
 
 
 class ActionModule(NinepathsAction):

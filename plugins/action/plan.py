@@ -8,10 +8,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils import stages, terminal
-from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils._action import ActionError
-from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils._cluster import ClusterAction
-from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.plan import CONTROL_PLANES
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.execution import stages
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.execution.action import ActionError
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.execution.cluster import ClusterAction
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.planning.plan import CONTROL_PLANES
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.reporting import terminal
 
 SHORTEST_DIGEST = 12
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils import report as reporting
-from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils import terminal
-from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils._cluster import ClusterAction
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.execution.cluster import ClusterAction
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.reporting import report as reporting
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.reporting import terminal
 
 SHOWN = 6
 

@@ -10,17 +10,17 @@ import re
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils import static_pod
-from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils._action import _plain
-from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils._single import SingleAction, Wish
-from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.argv import COLLECTING, SEPARATE
-from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.controls import Mount
-from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.diff import masked
-from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.drafts import Edit, HostDraft, PodRoll
-from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.edit import EditError
-from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.flags import Known
-from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.model import PlanError
-from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.observed import STATIC_PODS, Component, Host
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.controls.controls import Mount
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.controls.flags import Known
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.documents import static_pod
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.documents.argv import COLLECTING, SEPARATE
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.documents.diff import masked
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.documents.edit import EditError
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.execution.action import _plain
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.execution.single import SingleAction, Wish
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.planning.drafts import Edit, HostDraft, PodRoll
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.planning.model import PlanError
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.planning.observed import STATIC_PODS, Component, Host
 
 WAVE = "control_planes"
 CORRECT = "correct the task, then run again"

@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils import stages
-from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils._cluster import ClusterAction
-from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.catalogue import observation_request
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.execution import stages
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.execution.catalogue import observation_request
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.execution.cluster import ClusterAction
 
 
 class ActionModule(ClusterAction):

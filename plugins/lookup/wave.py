@@ -44,7 +44,7 @@ _raw:
 
 from ansible import constants  # noqa: E402
 from ansible.plugins.lookup import LookupBase  # noqa: E402
-from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.spool import Spool  # noqa: E402
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.execution.spool import Spool  # noqa: E402
 
 
 class LookupModule(LookupBase):

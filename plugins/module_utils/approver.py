@@ -13,12 +13,12 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from ansible_collections.ninepaths.kubernetes.plugins.module_utils import api as apis
-from ansible_collections.ninepaths.kubernetes.plugins.module_utils import csr, files
-from ansible_collections.ninepaths.kubernetes.plugins.module_utils import layout_kubeadm as layout
-from ansible_collections.ninepaths.kubernetes.plugins.module_utils.api import Api, ApiError
-from ansible_collections.ninepaths.kubernetes.plugins.module_utils.csr import Allowed, Review
-from ansible_collections.ninepaths.kubernetes.plugins.module_utils.files import Host
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.cluster import api as apis
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.cluster.approval import approve_pending, parse_nodes
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.cluster.csr import Allowed
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.host import files
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.host import layout_kubeadm as layout
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.host.files import Host
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.run import Run
 
 
@@ -45,21 +45,6 @@ def configuration(host: Host, path: str) -> dict[str, Allowed]:
         raise ApproverError(f"{path}: not of the form {form}; run the playbook `harden` again") from error
 
 
-def parse_nodes(nodes: Mapping[str, Mapping[str, Any]]) -> dict[str, Allowed]:
-    """Names and addresses by node; raises ValueError, KeyError or TypeError for another form."""
-    if not isinstance(nodes, Mapping):
-        raise TypeError("nodes are an object")
-    found = {}
-    for node, names in nodes.items():
-        dns, ip = names["dns"], names["ip"]
-        if not all(isinstance(name, str) for name in [*dns, *ip]) or isinstance(dns, str) or isinstance(ip, str):
-            raise TypeError("names are lists of text")
-        if any(csr.pack(address) is None for address in ip):
-            raise ValueError("an address that is none")
-        found[node] = csr.allowed([*dns, *ip])
-    return found
-
-
 def manifest_argv(host: Host) -> list[str]:
     """Flags of the apiserver's manifest on this node; raises ApproverError."""
     path = layout.manifest("kube-apiserver")
@@ -67,31 +52,3 @@ def manifest_argv(host: Host) -> list[str]:
         return layout.manifest_flags(files.read_bytes(host.real(path)).decode("utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise ApproverError(f"{path}: cannot be read; approvals are made on control planes only") from error
-
-
-def approve_pending(api: Api, nodes: Mapping[str, Allowed]) -> dict[str, Any]:
-    """Judge all pending requests and approve the good ones; the others are left alone, with the reason in the result.
-
-    Raises ApiError only when the requests cannot be read.
-    """
-    approved, refused = [], []
-    for entry in csr.review(csr.fetch(api), nodes):
-        if entry.state != csr.PENDING:
-            continue
-        reason = _approve(api, entry) if entry.verdict == csr.OK else entry.verdict
-        if reason:
-            refused.append({"name": entry.name, "node": entry.node, "reason": reason})
-        else:
-            approved.append({"name": entry.name, "node": entry.node})
-    return {"schema": 1, "approved": approved, "refused": refused}
-
-
-def _approve(api: Api, entry: Review) -> str:
-    """Empty when it is approved, else why not."""
-    try:
-        if api.find(f"/api/v1/nodes/{entry.node}") is None:
-            return f"there is no Node {entry.node}"
-        csr.approve(api, entry)
-    except ApiError as error:
-        return "changed meanwhile, probably by another approver" if error.status == 409 else str(error)
-    return ""

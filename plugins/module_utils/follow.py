@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ansible_collections.ninepaths.kubernetes.plugins.module_utils import journal as journals
-from ansible_collections.ninepaths.kubernetes.plugins.module_utils import lock, units
-from ansible_collections.ninepaths.kubernetes.plugins.module_utils.failures import JobError
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.host import lock, units
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.host.failures import JobError
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.host.machine import Machine
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.launch import NAME
-from ansible_collections.ninepaths.kubernetes.plugins.module_utils.machine import Machine
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.run import Run
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.steps import journal as journals
 
 
 def main(request: Mapping[str, Any], run: Run) -> dict[str, Any]:

@@ -11,12 +11,12 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from ansible_collections.ninepaths.kubernetes.plugins.module_utils import journal as journals
-from ansible_collections.ninepaths.kubernetes.plugins.module_utils import lock, units
-from ansible_collections.ninepaths.kubernetes.plugins.module_utils.failures import HeldError, JobError
-from ansible_collections.ninepaths.kubernetes.plugins.module_utils.journal import Journal
-from ansible_collections.ninepaths.kubernetes.plugins.module_utils.machine import Machine
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.host import lock, units
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.host.failures import HeldError, JobError
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.host.machine import Machine
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.run import Run
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.steps import journal as journals
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.steps.journal import Journal
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 KEPT = 10

@@ -18,11 +18,11 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from ansible_collections.ninepaths.kubernetes.plugins.module_utils import files, processes
-from ansible_collections.ninepaths.kubernetes.plugins.module_utils import layout_kubeadm as layout
-from ansible_collections.ninepaths.kubernetes.plugins.module_utils.collection import Collection
-from ansible_collections.ninepaths.kubernetes.plugins.module_utils.files import Host
-from ansible_collections.ninepaths.kubernetes.plugins.module_utils.layout_kubeadm import Component
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.host import files, processes
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.host import layout_kubeadm as layout
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.host.files import Host
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.host.layout_kubeadm import Component
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.observation.collection import Collection
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.run import Run
 
 KUBELET_UNIT = "kubelet.service"
@@ -336,10 +336,10 @@ def _network(sight: Sight, request: Mapping[str, Any], observation: dict[str, An
     """The parts that connect to something; their modules are compiled only where they are needed."""
     api = None
     if "kube-apiserver" in observation["components"]:
-        from ansible_collections.ninepaths.kubernetes.plugins.module_utils import cluster
+        from ansible_collections.ninepaths.kubernetes.plugins.module_utils.observation import cluster
 
         api = cluster.add(sight.seen, request, observation, timers)
     if "passive" in request.get("prove", ()) and observation["layout"] != "none":
-        from ansible_collections.ninepaths.kubernetes.plugins.module_utils import proofs
+        from ansible_collections.ninepaths.kubernetes.plugins.module_utils.observation import proofs
 
         observation["proofs"] = proofs.passive(sight.seen, observation, api)

@@ -8,12 +8,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ansible_collections.ninepaths.kubernetes.plugins.module_utils import journal as journals
-from ansible_collections.ninepaths.kubernetes.plugins.module_utils import launch, lock, transaction, units
-from ansible_collections.ninepaths.kubernetes.plugins.module_utils.failures import JobError, TransactionError
-from ansible_collections.ninepaths.kubernetes.plugins.module_utils.journal import Journal
-from ansible_collections.ninepaths.kubernetes.plugins.module_utils.machine import Machine
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils import launch, transaction
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.host import lock, units
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.host.failures import JobError, TransactionError
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.host.machine import Machine
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.run import Run
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.steps import journal as journals
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.steps.journal import Journal
 
 
 def main(request: Mapping[str, Any], run: Run) -> dict[str, Any]:

@@ -15,18 +15,20 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from ansible_collections.ninepaths.kubernetes.plugins.module_utils import journal as journals
-from ansible_collections.ninepaths.kubernetes.plugins.module_utils import lock, sandbox, steps, units
-from ansible_collections.ninepaths.kubernetes.plugins.module_utils.api import ApiError
-from ansible_collections.ninepaths.kubernetes.plugins.module_utils.context import Context, Step
-from ansible_collections.ninepaths.kubernetes.plugins.module_utils.failures import HeldError, JobError, TransactionError, UndoError
-from ansible_collections.ninepaths.kubernetes.plugins.module_utils.journal import Journal
-from ansible_collections.ninepaths.kubernetes.plugins.module_utils.lease import Lease
-from ansible_collections.ninepaths.kubernetes.plugins.module_utils.machine import Machine
-from ansible_collections.ninepaths.kubernetes.plugins.module_utils.node import Node
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.cluster.api import ApiError
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.cluster.lease import Lease
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.host import lock, units
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.host.failures import HeldError, JobError, TransactionError, UndoError
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.host.machine import Machine
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.run import Run
-from ansible_collections.ninepaths.kubernetes.plugins.module_utils.toolbox import Toolbox
-from ansible_collections.ninepaths.kubernetes.plugins.module_utils.writer import MANIFESTS, Writer
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.steps import journal as journals
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.steps import registry as steps
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.steps import sandbox
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.steps.context import Context, Step
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.steps.journal import Journal
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.steps.node import Node
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.steps.toolbox import Toolbox
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.steps.writer import MANIFESTS, Writer
 
 BALLAST = 64 << 10  # bytes kept back, so that an undo on a full disk can still write its journal
 UNDO_PATIENCE = 600.0  # seconds that the timer grants to an undo that is already under way

@@ -82,8 +82,8 @@ earliest:
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.ninepaths.kubernetes.plugins.module_utils import files
-from ansible_collections.ninepaths.kubernetes.plugins.module_utils.collection import Collection
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.host import files
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.observation.collection import Collection
 
 
 def main() -> None:

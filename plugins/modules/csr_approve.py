@@ -70,22 +70,23 @@ refused:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.ninepaths.kubernetes.plugins.module_utils import api as apis
-from ansible_collections.ninepaths.kubernetes.plugins.module_utils import approver, csr
-from ansible_collections.ninepaths.kubernetes.plugins.module_utils.files import Host
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils import approver
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.cluster import api as apis
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.cluster import approval, csr
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.host.files import Host
 
 
 def main() -> None:
     """Review, and approve outside check mode."""
     module = AnsibleModule(argument_spec={"nodes": {"type": "dict", "required": True}}, supports_check_mode=True)
     try:
-        nodes = approver.parse_nodes(module.params["nodes"])
+        nodes = approval.parse_nodes(module.params["nodes"])
     except (ValueError, KeyError, TypeError):
         module.fail_json(msg="nodes: must be of the form {name: {dns: [name], ip: [address]}}")
     try:
         host = Host()
         api = apis.local(host, approver.manifest_argv(host))
-        result = _review(api, nodes) if module.check_mode else approver.approve_pending(api, nodes)
+        result = _review(api, nodes) if module.check_mode else approval.approve_pending(api, nodes)
     except (approver.ApproverError, apis.ApiError) as error:
         module.fail_json(msg=str(error))
     module.exit_json(changed=bool(result["approved"]), approved=result["approved"], refused=result["refused"])

@@ -20,7 +20,7 @@ NEEDED = (
     "controls/path1.yml",
     "controls/schema.json",
     "plugins/module_utils/observe.py",
-    "plugins/plugin_utils/plan.py",
+    "plugins/plugin_utils/planning/plan.py",
     "playbooks/harden.yml",
     "COPYING",
     "README.md",

@@ -6,8 +6,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.controls import KNOWN_CONDITIONS, KNOWN_REFS, PROFILES, Control, Literal, Ref, Value
-from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.report import PATHS
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.controls.controls import KNOWN_CONDITIONS, KNOWN_REFS, PROFILES, Control, Literal, Ref, Value
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.reporting.report import PATHS
 
 from tools.docs.markdown import GENERATED, code, codes, prose, table
 

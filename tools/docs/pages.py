@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.controls import load
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.controls.controls import load
 
 from tools.docs import ROOT, controls_page, variables_page
 

@@ -1,3 +1,3 @@
 # Copyright: ninepaths contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Generates plugins/plugin_utils/data/flags-*.json."""
+"""Generates plugins/plugin_utils/controls/data/flags-*.json."""

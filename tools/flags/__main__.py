@@ -22,7 +22,7 @@ from tools.flags.fields import read_fields
 from tools.flags.programs import GenerateError, help_of, knows
 
 ROOT = Path(__file__).resolve().parents[2]
-DATA = ROOT / "plugins" / "plugin_utils" / "data"
+DATA = ROOT / "plugins" / "plugin_utils" / "controls" / "data"
 MODULES = ROOT / "tests" / "testbed" / "modules"
 COMPONENTS = ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy")
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from ansible import constants
-from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils import _action
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.execution import action as _action
 
 Answer = Callable[[str, bytes], dict[str, Any]]
 

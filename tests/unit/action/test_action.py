@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 from ansible.errors import AnsibleConnectionFailure, AnsibleError
-from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils import _action, bundle
-from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils._action import ActionError, NinepathsAction
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.execution import action as _action
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.execution import bundle
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.execution.action import ActionError, NinepathsAction
 
 HOST = {"inventory_hostname": "cp1", "groups": {"kube_control_plane": ["cp1"]}}
 

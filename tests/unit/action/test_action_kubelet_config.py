@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.ninepaths.kubernetes.plugins.action import apply, kubelet_config
-from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils._action import ActionError
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.execution.action import ActionError
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 SEEN = {name: json.loads((FIXTURES / f"observation-{name}.json").read_text(encoding="utf-8")) for name in ("cp1", "w1")}

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.ninepaths.kubernetes.plugins.action import observe, plan, report
-from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils._action import ActionError
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.execution.action import ActionError
 
 GROUPS = {"kube_control_plane": ["cp1", "cp2"], "etcd": ["cp1", "cp2"], "kube_node": ["w1", "w2"]}
 VARIABLES = {"inventory_hostname": "localhost", "groups": GROUPS}

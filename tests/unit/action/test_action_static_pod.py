@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from ansible.errors import AnsibleConnectionFailure
 from ansible_collections.ninepaths.kubernetes.plugins.action import apply, static_pod
-from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils._action import ActionError
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.execution.action import ActionError
 
 SEEN = json.loads((Path(__file__).parents[1] / "fixtures" / "observation-cp1.json").read_text(encoding="utf-8"))
 MANIFEST = "/etc/kubernetes/manifests/kube-scheduler.yaml"

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from ansible.errors import AnsibleConnectionFailure
 from ansible_collections.ninepaths.kubernetes.plugins.action import apply
-from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils._action import ActionError
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.execution.action import ActionError
 
 HOST = {"inventory_hostname": "cp1", "groups": {"kube_control_plane": ["cp1"]}}
 JOB = {"schema": 1, "id": "", "run": "", "wave": "files", "lease": None, "steps": [{"op": "kubelet"}]}

@@ -13,12 +13,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.ninepaths.kubernetes.plugins.module_utils import lock, transaction, units
-from ansible_collections.ninepaths.kubernetes.plugins.module_utils.failures import ValidationError
-from ansible_collections.ninepaths.kubernetes.plugins.module_utils.machine import FileSystem, Machine
-from ansible_collections.ninepaths.kubernetes.plugins.module_utils.node import Running
-from ansible_collections.ninepaths.kubernetes.plugins.module_utils.probes import Answer
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils import transaction
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.host import lock, units
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.host.failures import ValidationError
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.host.machine import FileSystem, Machine
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.run import RunResult
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.steps.node import Running
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.wire.probes import Answer
 
 MANIFESTS = "/etc/kubernetes/manifests"
 SYSCALLS = {

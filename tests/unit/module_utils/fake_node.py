@@ -8,7 +8,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from ansible_collections.ninepaths.kubernetes.plugins.module_utils.files import Host
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.host.files import Host
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.run import RunResult
 
 BOOTED = 1_700_000_000

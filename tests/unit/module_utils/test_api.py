@@ -11,8 +11,8 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from ansible_collections.ninepaths.kubernetes.plugins.module_utils import api as apis
-from ansible_collections.ninepaths.kubernetes.plugins.module_utils.api import Api, ApiError, Credential, Endpoint
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.cluster import api as apis
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.cluster.api import Api, ApiError, Credential, Endpoint
 from fake_node import FakeNode
 from tls_material import Authority, Pair, Server, answer, kubeconfig, read_request, server_context
 

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.ninepaths.kubernetes.plugins.module_utils import approver, csr
-from ansible_collections.ninepaths.kubernetes.plugins.module_utils.api import ApiError
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils import approver
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.approver import ApproverError
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.cluster import approval, csr
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.cluster.api import ApiError
 from fake_node import FakeNode
 from test_csr import document, with_names
 
@@ -38,7 +39,7 @@ class FakeApi:
 
 
 def approve(api: FakeApi) -> dict[str, Any]:
-    return approver.approve_pending(api, approver.parse_nodes(NODES))  # type: ignore[arg-type]
+    return approval.approve_pending(api, approval.parse_nodes(NODES))  # type: ignore[arg-type]
 
 
 def test_good_requests_are_approved_and_others_left_alone() -> None:

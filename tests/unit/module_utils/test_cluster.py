@@ -9,9 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.ninepaths.kubernetes.plugins.module_utils import cluster, etcd, parallel, tls
-from ansible_collections.ninepaths.kubernetes.plugins.module_utils.api import ApiError, Endpoint
-from ansible_collections.ninepaths.kubernetes.plugins.module_utils.collection import Collection
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.cluster import etcd
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.cluster.api import ApiError, Endpoint
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.host import parallel
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.observation import cluster
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.observation.collection import Collection
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.wire import tls
 from fake_node import FakeNode
 from test_csr import document
 from tls_material import Authority, Pair, Server, answer, read_request, server_context

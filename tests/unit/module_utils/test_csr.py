@@ -8,8 +8,8 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from ansible_collections.ninepaths.kubernetes.plugins.module_utils import csr
-from ansible_collections.ninepaths.kubernetes.plugins.module_utils.csr import NEWER, OK
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.cluster import csr
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.cluster.csr import NEWER, OK
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.ninepaths.kubernetes.plugins.module_utils import der
-from ansible_collections.ninepaths.kubernetes.plugins.module_utils.der import DerError
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.wire import der
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.wire.der import DerError
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from ansible_collections.ninepaths.kubernetes.plugins.module_utils import drain
-from ansible_collections.ninepaths.kubernetes.plugins.module_utils.api import ApiError
-from ansible_collections.ninepaths.kubernetes.plugins.module_utils.failures import TransactionError
-from ansible_collections.ninepaths.kubernetes.plugins.module_utils.machine import Machine
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.cluster.api import ApiError
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.host.failures import TransactionError
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.host.machine import Machine
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.run import RunResult
-from ansible_collections.ninepaths.kubernetes.plugins.module_utils.toolbox import Toolbox
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.steps import drain
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.steps.toolbox import Toolbox
 
 
 class Host(Machine):

@@ -7,10 +7,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from ansible_collections.ninepaths.kubernetes.plugins.module_utils import etcd, etcd_gateway
-from ansible_collections.ninepaths.kubernetes.plugins.module_utils.etcd import EtcdError
-from ansible_collections.ninepaths.kubernetes.plugins.module_utils.failures import PreconditionError, TransactionError
-from ansible_collections.ninepaths.kubernetes.plugins.module_utils.machine import Machine
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.cluster import etcd, etcd_gateway
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.cluster.etcd import EtcdError
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.host.failures import PreconditionError, TransactionError
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.host.machine import Machine
 
 ARGV = ["etcd", "--listen-client-urls=http://127.0.0.1:2379"]
 

@@ -8,8 +8,8 @@ import os
 from pathlib import Path
 
 import pytest
-from ansible_collections.ninepaths.kubernetes.plugins.module_utils import files
-from ansible_collections.ninepaths.kubernetes.plugins.module_utils.files import Host
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.host import files
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.host.files import Host
 
 
 def test_describe_does_not_follow_links(tmp_path: Path) -> None:

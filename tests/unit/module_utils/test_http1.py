@@ -5,8 +5,8 @@ from __future__ import annotations
 import socket
 
 import pytest
-from ansible_collections.ninepaths.kubernetes.plugins.module_utils import http1
-from ansible_collections.ninepaths.kubernetes.plugins.module_utils.http1 import Connection, HttpError
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.wire import http1
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.wire.http1 import Connection, HttpError
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

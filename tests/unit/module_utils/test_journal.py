@@ -11,8 +11,8 @@ from pathlib import Path
 
 import engine_bed as bed
 import pytest
-from ansible_collections.ninepaths.kubernetes.plugins.module_utils import journal as journals
-from ansible_collections.ninepaths.kubernetes.plugins.module_utils.journal import Journal
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.steps import journal as journals
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.steps.journal import Journal
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -12,9 +12,9 @@ from typing import Any
 import engine_bed as bed
 import pytest
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils import transaction
-from ansible_collections.ninepaths.kubernetes.plugins.module_utils.failures import ValidationError
-from ansible_collections.ninepaths.kubernetes.plugins.module_utils.journal import Journal
-from ansible_collections.ninepaths.kubernetes.plugins.module_utils.machine import Waiting
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.host.failures import ValidationError
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.host.machine import Waiting
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.steps.journal import Journal
 
 CONFIG = "/var/lib/kubelet/config.yaml"
 

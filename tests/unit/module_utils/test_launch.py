@@ -10,9 +10,10 @@ from typing import Any
 
 import engine_bed as bed
 import pytest
-from ansible_collections.ninepaths.kubernetes.plugins.module_utils import follow, launch, lock, recover, units
-from ansible_collections.ninepaths.kubernetes.plugins.module_utils.failures import HeldError, JobError, TransactionError
-from ansible_collections.ninepaths.kubernetes.plugins.module_utils.journal import Journal
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils import follow, launch, recover
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.host import lock, units
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.host.failures import HeldError, JobError, TransactionError
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.steps.journal import Journal
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from ansible_collections.ninepaths.kubernetes.plugins.module_utils import layout_kubeadm as layout
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.host import layout_kubeadm as layout
 from fake_node import API_UID, BOOTED, SANDBOX, UID, FakeNode, cgroupfs, systemd
 
 OTHER = "934183fb5447cbfd47b4f4030f1f708a"

@@ -9,9 +9,9 @@ from typing import Any
 
 import engine_bed as bed
 import pytest
-from ansible_collections.ninepaths.kubernetes.plugins.module_utils.api import ApiError
-from ansible_collections.ninepaths.kubernetes.plugins.module_utils.failures import HeldError
-from ansible_collections.ninepaths.kubernetes.plugins.module_utils.lease import Lease, stamp
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.cluster.api import ApiError
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.cluster.lease import Lease, stamp
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.host.failures import HeldError
 
 WANTED = {"namespace": "kube-system", "name": "ninepaths", "holder": "run-1", "seconds": 600}
 

@@ -10,11 +10,12 @@ from typing import Any
 
 import engine_bed as bed
 import pytest
-from ansible_collections.ninepaths.kubernetes.plugins.module_utils import tls, toolbox
-from ansible_collections.ninepaths.kubernetes.plugins.module_utils.failures import PreconditionError
-from ansible_collections.ninepaths.kubernetes.plugins.module_utils.machine import Waiting
-from ansible_collections.ninepaths.kubernetes.plugins.module_utils.node import Node
-from ansible_collections.ninepaths.kubernetes.plugins.module_utils.toolbox import Toolbox
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.host.failures import PreconditionError
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.host.machine import Waiting
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.steps import toolbox
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.steps.node import Node
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.steps.toolbox import Toolbox
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.wire import tls
 from fake_node import FakeNode, cgroupfs
 
 OLD, NEW = "a" * 32, "b" * 32

@@ -11,9 +11,10 @@ from typing import Any
 
 import engine_bed as bed
 import pytest
-from ansible_collections.ninepaths.kubernetes.plugins.module_utils import approver, transaction
-from ansible_collections.ninepaths.kubernetes.plugins.module_utils.api import ApiError
-from ansible_collections.ninepaths.kubernetes.plugins.module_utils.journal import Journal
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils import transaction
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.cluster import approval
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.cluster.api import ApiError
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.steps.journal import Journal
 
 MAP = "/api/v1/namespaces/kube-system/configmaps/kube-proxy"
 SET = "/apis/apps/v1/namespaces/kube-system/daemonsets/kube-proxy"
@@ -166,7 +167,7 @@ def test_approving_waits_until_every_kubelet_serves_a_signed_certificate(root: P
         tools.signed = ["cp1", "w1"] if len(asked) > 3 else ["cp1"]
         return {"approved": [{"name": "csr-1", "node": "w1"}] if len(asked) == 3 else [], "refused": []}
 
-    monkeypatch.setattr(approver, "approve_pending", approve)
+    monkeypatch.setattr(approval, "approve_pending", approve)
     step = {"op": "approve", "nodes": {"w1": {"dns": ["w1"], "ip": ["10.0.0.2"]}}, "wait_s": 60, "expect": ["cp1", "w1"]}
     directory = bed.lay(root, [step])
     assert act(root, directory, tools) == "committed"
@@ -176,7 +177,7 @@ def test_approving_waits_until_every_kubelet_serves_a_signed_certificate(root: P
 
 def test_a_refused_request_is_named_in_the_cause(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     refused = {"approved": [], "refused": [{"name": "csr-2", "node": "w1", "reason": "asks for 10.9.9.9"}]}
-    monkeypatch.setattr(approver, "approve_pending", lambda api, nodes: refused)
+    monkeypatch.setattr(approval, "approve_pending", lambda api, nodes: refused)
     step = {"op": "approve", "nodes": {"w1": {"dns": [], "ip": ["10.0.0.2"]}}, "wait_s": 5, "expect": ["w1"]}
     directory = bed.lay(root, [step])
     assert act(root, directory, Tools(Api())) == "undone"

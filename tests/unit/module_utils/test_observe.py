@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.ninepaths.kubernetes.plugins.module_utils import files, observe
-from ansible_collections.ninepaths.kubernetes.plugins.module_utils.layout_kubeadm import KUBELET_CLIENT, MANIFESTS
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils import observe
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.host import files
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.host.layout_kubeadm import KUBELET_CLIENT, MANIFESTS
 from fake_node import UID, FakeNode, FakeRun, cgroupfs
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -78,7 +79,7 @@ def test_a_host_without_kubernetes(root: Path) -> None:
 
 
 def test_a_host_without_anything(root: Path) -> None:
-    from ansible_collections.ninepaths.kubernetes.plugins.module_utils.files import Host
+    from ansible_collections.ninepaths.kubernetes.plugins.module_utils.host.files import Host
 
     observation = observe.observe(REQUEST, FakeRun(), Host(str(root)))
     assert set(observation) == KEYS

@@ -11,9 +11,9 @@ from typing import Any
 
 import engine_bed as bed
 import pytest
-from ansible_collections.ninepaths.kubernetes.plugins.module_utils import node, pairs, prevalidate
-from ansible_collections.ninepaths.kubernetes.plugins.module_utils.failures import ValidationError
-from ansible_collections.ninepaths.kubernetes.plugins.module_utils.prevalidate import Candidate
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.host.failures import ValidationError
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.steps import node, pairs, prevalidate
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.steps.prevalidate import Candidate
 from tls_material import Authority, Pair
 
 OLD = ["kube-apiserver", "--secure-port=6443"]

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from ansible_collections.ninepaths.kubernetes.plugins.module_utils import probes
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.wire import probes
 
 
 class Handler(http.server.BaseHTTPRequestHandler):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from ansible_collections.ninepaths.kubernetes.plugins.module_utils import processes
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.host import processes
 from fake_node import API_UID, BOOTED, SANDBOX, UID, FakeNode, cgroupfs, systemd
 from hypothesis import given
 from hypothesis import strategies as st

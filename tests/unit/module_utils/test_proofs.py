@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.ninepaths.kubernetes.plugins.module_utils import proofs, proofs_control_plane, tls
-from ansible_collections.ninepaths.kubernetes.plugins.module_utils.collection import Collection
-from ansible_collections.ninepaths.kubernetes.plugins.module_utils.proofs import (
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.observation import proofs, proofs_control_plane
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.observation.collection import Collection
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.observation.proofs import (
     ALLOWED,
     FORBIDDEN,
     FOREIGN,
@@ -24,7 +24,8 @@ from ansible_collections.ninepaths.kubernetes.plugins.module_utils.proofs import
     Proof,
     Scene,
 )
-from ansible_collections.ninepaths.kubernetes.plugins.module_utils.tls import CONNECT, HANDSHAKE, RESPONSE, Outcome
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.wire import tls
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.wire.tls import CONNECT, HANDSHAKE, RESPONSE, Outcome
 from fake_node import FakeNode
 from tls_material import Authority, Pair, Server, answer, kubeconfig, read_request, server_context
 

@@ -9,9 +9,9 @@ from typing import Any
 
 import engine_bed as bed
 import pytest
-from ansible_collections.ninepaths.kubernetes.plugins.module_utils import static_pods
-from ansible_collections.ninepaths.kubernetes.plugins.module_utils.journal import Journal
-from ansible_collections.ninepaths.kubernetes.plugins.module_utils.node import Running
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.steps import static_pods
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.steps.journal import Journal
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.steps.node import Running
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from typing import Any
 import engine_bed as bed
 import pytest
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils import transaction
-from ansible_collections.ninepaths.kubernetes.plugins.module_utils.journal import Journal
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.steps.journal import Journal
 
 FAILING = {"op": "sysctls", "values": {"vm.refuses": "1"}}
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from ansible_collections.ninepaths.kubernetes.plugins.module_utils import tls
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.wire import tls
 from tls_material import Authority, Pair, Server, answer, read_request, server_context
 
 Start = Callable[..., Server]

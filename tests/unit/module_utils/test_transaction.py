@@ -11,10 +11,10 @@ from typing import Any
 
 import engine_bed as bed
 import pytest
-from ansible_collections.ninepaths.kubernetes.plugins.module_utils import journal as journals
-from ansible_collections.ninepaths.kubernetes.plugins.module_utils import lock, units
-from ansible_collections.ninepaths.kubernetes.plugins.module_utils.failures import HeldError
-from ansible_collections.ninepaths.kubernetes.plugins.module_utils.journal import Journal
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.host import lock, units
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.host.failures import HeldError
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.steps import journal as journals
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.steps.journal import Journal
 
 
 @pytest.fixture

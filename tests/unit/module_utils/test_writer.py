@@ -10,10 +10,10 @@ from typing import Any
 
 import engine_bed as bed
 import pytest
-from ansible_collections.ninepaths.kubernetes.plugins.module_utils import changes, writer
-from ansible_collections.ninepaths.kubernetes.plugins.module_utils.failures import JobError, PreconditionError, TransactionError
-from ansible_collections.ninepaths.kubernetes.plugins.module_utils.journal import Journal
-from ansible_collections.ninepaths.kubernetes.plugins.module_utils.writer import Writer
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.host.failures import JobError, PreconditionError, TransactionError
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.steps import changes, writer
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.steps.journal import Journal
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.steps.writer import Writer
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 

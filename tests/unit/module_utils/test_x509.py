@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from ansible_collections.ninepaths.kubernetes.plugins.module_utils import x509
-from ansible_collections.ninepaths.kubernetes.plugins.module_utils.der import DerError, Element
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.wire import x509
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.wire.der import DerError, Element
 from cryptography import x509 as reference
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa

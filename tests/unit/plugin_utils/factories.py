@@ -12,10 +12,12 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils import _yaml, approver, controls, flags
-from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.model import Inventory, Plan
-from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.plan import START, plan
-from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.settings import Settings
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils import _yaml
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.controls import controls, flags
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.controls.settings import Settings
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.planning import approver
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.planning.model import Inventory, Plan
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.planning.plan import START, plan
 
 FIXTURES = Path(__file__).resolve().parents[1] / "fixtures"
 COMPONENTS = ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "etcd")

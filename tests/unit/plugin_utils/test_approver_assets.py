@@ -6,7 +6,8 @@ import configparser
 import json
 
 import pytest
-from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils import approver, bundle
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.execution import bundle
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.planning import approver
 
 NODES = {"w1": {"dns": ["w1", "b", "b"], "ip": ["10.0.0.7"]}}
 

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils import bundle
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.execution import bundle
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -12,8 +12,8 @@ from pathlib import Path
 import jsonschema
 import pytest
 import yaml
-from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils import controls, flags
-from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.controls import Control, ControlError, Ref
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.controls import controls, flags
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.controls.controls import Control, ControlError, Ref
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

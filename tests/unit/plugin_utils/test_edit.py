@@ -10,11 +10,12 @@ import time
 from typing import Any
 
 import pytest
-from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils import _yaml, edit, env_file, kubeadm_config, static_pod
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils import _yaml
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils._yaml import YamlError, load
-from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.argv import Argv
-from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.controls import Mount
-from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.edit import EditError
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.controls.controls import Mount
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.documents import edit, env_file, kubeadm_config, static_pod
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.documents.argv import Argv
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.documents.edit import EditError
 from factories import COMPONENTS, document, minors
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st

@@ -7,9 +7,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils import globs
-from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.controls import Control, Document, Files, Mount, Undo
-from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.model import Outcome, Plan, PlanErrors
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.controls.controls import Control, Document, Files, Mount, Undo
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.planning import globs
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.planning.model import Outcome, Plan, PlanErrors
 from factories import (
     FLAGS_ENV,
     KUBELET_CONFIG,
@@ -133,7 +133,7 @@ class TestFlags:
         assert outcome(plan, "gone").status == "not-applicable" and plan.empty
 
     def test_versions_are_heeded(self) -> None:
-        from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.versions import VersionRange
+        from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.controls.versions import VersionRange
 
         old = control("old", flag="profiling", value=False, merge="exact", versions=VersionRange.parse("<1.36"))
         assert outcome(planned(cluster("1.36"), chosen=[old]), "old").status == "not-applicable"
@@ -192,7 +192,7 @@ class TestFlags:
         )
 
     def test_a_reference_to_a_file_that_is_not_there_holds(self) -> None:
-        from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.controls import Ref
+        from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.controls.controls import Ref
 
         own = control("peer", "etcd", flag="client-crl-file", value=Ref("pki.etcd_peer_key"), merge="present")
         assert (outcome(planned(cluster(), chosen=[own]), "peer").status, outcome(planned(cluster(), chosen=[own]), "peer").held_by) == (

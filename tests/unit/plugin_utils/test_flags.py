@@ -9,9 +9,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils import flags
-from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.flags import FlagDataError, Known
-from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.versions import VersionRange, minor_of, order
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.controls import flags
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.controls.flags import FlagDataError, Known
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.controls.versions import VersionRange, minor_of, order
 from hypothesis import given
 from hypothesis import strategies as st
 

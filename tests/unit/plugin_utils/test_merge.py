@@ -7,7 +7,7 @@ from __future__ import annotations
 from fractions import Fraction
 
 import pytest
-from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.merge import (
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.controls.merge import (
     MergeError,
     Rule,
     Value,

@@ -13,10 +13,10 @@ import sys
 from typing import Any
 
 import pytest
-from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils import approver
-from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.model import WAVES, Inventory, Plan, PlanErrors, bind
-from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.plan import CONTROL_PLANES, plan
-from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.settings import Settings
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.controls.settings import Settings
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.planning import approver
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.planning.model import WAVES, Inventory, Plan, PlanErrors, bind
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.planning.plan import CONTROL_PLANES, plan
 from factories import (
     ASSETS,
     FIXTURES,

@@ -11,7 +11,7 @@ from typing import Any
 
 import jsonschema
 import pytest
-from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils import report as reporting
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.reporting import report as reporting
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -9,9 +9,9 @@ import json
 from collections.abc import Mapping
 
 import pytest
-from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils import controls
-from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.selection import Selected, select
-from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.settings import Settings, SettingsError, Waiver
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.controls import controls
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.controls.selection import Selected, select
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.controls.settings import Settings, SettingsError, Waiver
 from hypothesis import given
 from hypothesis import strategies as st
 

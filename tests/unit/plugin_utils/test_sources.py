@@ -7,8 +7,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils import _yaml, kubeadm_config
-from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.model import Plan, PlanErrors
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils import _yaml
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.documents import kubeadm_config
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.planning.model import Plan, PlanErrors
 from factories import MANIFESTS, Cluster, argv, carried_out, cluster, file, planned
 
 
@@ -136,8 +137,8 @@ def test_a_flag_that_the_next_minor_does_not_know_is_left_out() -> None:
     """No control names such a flag today, so the data is made to lack one."""
     import dataclasses
 
-    from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.plan import plan
-    from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.settings import Settings
+    from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.controls.settings import Settings
+    from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.planning.plan import plan
     from factories import ASSETS, NOW, all_controls, all_flags, inventory
 
     known: dict[str, Any] = {minor: dict(entry) for minor, entry in all_flags().kubernetes.items()}

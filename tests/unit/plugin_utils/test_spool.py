@@ -10,7 +10,7 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import pytest
-from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.spool import Spool, SpoolError
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.execution.spool import Spool, SpoolError
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils import stages
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.execution import stages
 
 
 def change(controls: list[str], wave: str = "control_planes", before: str = "0", after: str = "1", **more: Any) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils import terminal
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.reporting import terminal
 from hypothesis import given
 from hypothesis import strategies as st
 

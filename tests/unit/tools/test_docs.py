@@ -9,8 +9,8 @@ import re
 from pathlib import Path
 
 import pytest
-from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils import controls as reading
-from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.settings import PREFIX, Settings
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.controls import controls as reading
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.controls.settings import PREFIX, Settings
 
 from tools.docs import DOCS, ROOT, controls_page, variables_page
 from tools.docs.__main__ import main

@@ -1,0 +1,127 @@
+# Copyright: ninepaths contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""etcd's members and health, asked over its JSON gateway with the apiserver's own client certificate."""
+
+from __future__ import annotations
+
+import json
+import socket
+import ssl
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.host import files
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.host import layout_kubeadm as layout
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.host.files import Host
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.wire import http1, tls
+
+TIMEOUT = 5.0
+LIMIT = 1 << 24
+
+
+class EtcdError(Exception):
+    """An etcd that does not answer, or not with what was asked for."""
+
+
+class Url(NamedTuple):
+    """One URL of an etcd."""
+
+    secure: bool
+    address: str
+    port: int
+
+
+def parse_url(text: str) -> Url | None:
+    """An http or https URL of host and port, or None."""
+    scheme, mark, rest = text.strip().partition("://")
+    address, _colon, port = rest.split("/")[0].rpartition(":")
+    if not mark or scheme not in ("http", "https") or not address or not port.isdigit() or not 0 < int(port) < 1 << 16:
+        return None
+    return Url(scheme == "https", address.strip("[]"), int(port))
+
+
+def urls(text: str | None) -> list[Url]:
+    """URLs of a flag with commas."""
+    return [url for url in map(parse_url, (text or "").split(",")) if url]
+
+
+def client_context(host: Host, argv: Sequence[str]) -> ssl.SSLContext | None:
+    """TLS as the apiserver's flags have it; None where they name no CA. Raises EtcdError."""
+    ca, certificate, key = (layout.flag(argv, f"etcd-{name}") for name in ("cafile", "certfile", "keyfile"))
+    if not ca:
+        return None
+    try:
+        context = tls.verified(files.read_bytes(layout.real_target(host, ca)).decode("ascii"))
+        return tls.with_client(context, host.real(certificate), host.real(key)) if certificate and key else context
+    except (OSError, UnicodeDecodeError, tls.TlsError) as error:
+        raise EtcdError(f"the apiserver's etcd certificates cannot be used: {error}") from error
+
+
+def call(url: Url, context: ssl.SSLContext | None, path: str, document: object = None) -> dict[str, Any]:
+    """Ask one etcd for JSON, POST with a document; raises EtcdError."""
+    where = http1.authority(url.address, url.port)
+    try:
+        with socket.create_connection((url.address, url.port), TIMEOUT) as raw:
+            if not url.secure:
+                return _call(raw, where, path, document)
+            if context is None:
+                raise EtcdError(f"{where}: https, but the apiserver's flags name no CA for it")
+            with context.wrap_socket(raw, server_hostname=url.address) as channel:
+                return _call(channel, where, path, document)
+    except (OSError, ValueError, http1.HttpError) as error:
+        raise EtcdError(f"{where}: {tls.reason(error)}") from error
+
+
+def _call(channel: socket.socket, where: str, path: str, document: object) -> dict[str, Any]:
+    connection = http1.Connection(channel, where)
+    body = b"" if document is None else json.dumps(document).encode("utf-8")
+    connection.send("POST" if body else "GET", path, {"Connection": "close", "Content-Type": "application/json"}, body)
+    answer = connection.receive(LIMIT)
+    try:
+        found = json.loads(answer.body)
+    except ValueError:
+        found = None
+    if not isinstance(found, dict) or (answer.status != 200 and "health" not in found):
+        raise EtcdError(f"{where}{path}: status {answer.status}")
+    return found
+
+
+def observe(host: Host, argv: Sequence[str]) -> dict[str, Any] | None:
+    """Members with health and leader, as the first etcd of the apiserver's flags tells them; None without such a flag."""
+    servers = urls(layout.flag(argv, "etcd-servers"))
+    if not servers:
+        return None
+    failures = []
+    try:
+        context = client_context(host, argv)
+    except EtcdError as error:
+        return {"members": [], "error": str(error)}
+    for server in servers:
+        try:
+            members = call(server, context, "/v3/cluster/member/list", {}).get("members") or []
+            return {"members": [_member(member, context) for member in members], "error": None}
+        except EtcdError as error:
+            failures.append(str(error))
+    return {"members": [], "error": "; ".join(failures)}
+
+
+def _member(member: dict[str, Any], context: ssl.SSLContext | None) -> dict[str, Any]:
+    number = str(member.get("ID", ""))
+    client_urls = [str(url) for url in member.get("clientURLs") or []]
+    healthy, leader = False, False
+    for url in urls(",".join(client_urls)):
+        try:
+            leader = str(call(url, context, "/v3/maintenance/status", {}).get("leader", "")) == number
+            healthy = call(url, context, "/health").get("health") in ("true", True)
+            break
+        except EtcdError:  # the next URL of the same member may answer
+            continue
+    return {
+        "id": f"{int(number):x}" if number.isdigit() else number,
+        "name": str(member.get("name", "")),
+        "peer_urls": [str(url) for url in member.get("peerURLs") or []],
+        "client_urls": client_urls,
+        "healthy": healthy,
+        "leader": leader,
+    }

@@ -1,0 +1,146 @@
+# Copyright: ninepaths contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a job wants of one path (FileChange), what a path is now (Found), and whether the two fit."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import os
+import posixpath
+import stat
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.host.failures import JobError, PreconditionError
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.host.machine import Machine
+
+KINDS = ("file", "dir", "link", "absent")
+AGAIN = "run the playbook again: it plans from what the host is now"
+
+
+class Found(NamedTuple):
+    """What lies at a path. Of an absent path only `type` is known; `sha256` is there for regular files, `target` for links."""
+
+    type: str
+    sha256: str | None = None
+    mode: int | None = None
+    uid: int | None = None
+    gid: int | None = None
+    target: str | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """For the journal."""
+        return {**self._asdict(), "mode": None if self.mode is None else f"{self.mode:04o}"}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Found:
+        """From the journal."""
+        mode = data["mode"]
+        return cls(data["type"], data["sha256"], None if mode is None else int(mode, 8), data["uid"], data["gid"], data["target"])
+
+
+class FileChange(NamedTuple):
+    """One path of a job, checked and decoded. `content` None on a file means: attributes only."""
+
+    path: str
+    type: str
+    before: Mapping[str, Any]
+    content: bytes | None
+    target: str | None
+    mode: int | None
+    owner: str
+    group: str
+
+
+def parse(data: Mapping[str, Any]) -> FileChange:
+    """Check one FileChange of a job. Raises JobError that names the path and the field."""
+    path, kind, before = data.get("path"), data.get("type"), data.get("before")
+    if not isinstance(path, str) or not path.startswith("/") or posixpath.normpath(path) != path or "\0" in path or path == "/":
+        raise JobError(f"a file change names {path!r}, which is no plain absolute path")
+    if kind not in KINDS:
+        raise JobError(f"{path}: type {kind!r} is none of {', '.join(KINDS)}")
+    if not isinstance(before, Mapping) or before.get("type") not in (*KINDS, "other"):
+        raise JobError(f"{path}: `before` is missing, so the change cannot be undone")
+    content = _content(path, kind, data.get("content"))
+    target = data.get("target")
+    if kind == "link" and not (isinstance(target, str) and target):
+        raise JobError(f"{path}: a link needs a target")
+    if kind == "file" and content is None and before["type"] == "absent":
+        raise JobError(f"{path}: a new file needs content")
+    return FileChange(
+        path, kind, before, content, target, _mode(path, data.get("mode")), str(data.get("owner", 0)), str(data.get("group", 0))
+    )
+
+
+def _content(path: str, kind: str, text: Any) -> bytes | None:
+    if text is None or kind != "file":
+        return None
+    try:
+        return base64.b64decode(text, validate=True)
+    except (binascii.Error, TypeError, ValueError) as error:
+        raise JobError(f"{path}: `content` is not base64") from error
+
+
+def _mode(path: str, text: Any) -> int | None:
+    if text is None:
+        return None
+    try:
+        mode = int(text, 8)
+    except (TypeError, ValueError) as error:
+        raise JobError(f"{path}: mode {text!r} is not an octal string") from error
+    if not 0 <= mode <= 0o7777:
+        raise JobError(f"{path}: mode {text!r} is out of range")
+    return mode
+
+
+def look(host: Machine, path: str) -> Found:
+    """What lies at a path now; links are not followed. Raises OSError for a path that cannot be looked at."""
+    try:
+        status = os.lstat(host.at(path))
+    except FileNotFoundError:
+        return Found("absent")
+    mode, uid, gid = stat.S_IMODE(status.st_mode), status.st_uid, status.st_gid
+    if stat.S_ISREG(status.st_mode):
+        return Found("file", digest(host.read(path)), mode, uid, gid)
+    if stat.S_ISDIR(status.st_mode):
+        return Found("dir", None, mode, uid, gid)
+    if stat.S_ISLNK(status.st_mode):
+        return Found("link", None, None, uid, gid, os.readlink(host.at(path)))
+    return Found("other", None, mode, uid, gid)
+
+
+def digest(data: bytes) -> str:
+    """SHA-256 as lower-case hex."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def check(host: Machine, change: FileChange) -> Found:
+    """Is the path what the plan saw? Returns what lies there; raises PreconditionError that names what differs."""
+    found, before = look(host, change.path), change.before
+    if found.type != before["type"]:
+        raise PreconditionError(f"{change.path} is {found.type}, the plan saw {before['type']}", AGAIN)
+    wanted = {"sha256": before.get("sha256"), "uid": before.get("uid"), "gid": before.get("gid"), "mode": before.get("mode")}
+    if wanted["mode"] is not None:
+        wanted["mode"] = int(wanted["mode"], 8)
+    differing = [
+        name for name, value in wanted.items() if value is not None and value != getattr(found, name) and getattr(found, name) is not None
+    ]
+    if differing:
+        raise PreconditionError(f"{change.path}: {', '.join(differing)} changed since it was observed", AGAIN)
+    if change.type != "absent" and found.type not in ("absent", change.type):
+        raise PreconditionError(
+            f"{change.path} is a {found.type} where a {change.type} is expected", "look at who put it there; ninepaths does not replace it"
+        )
+    if change.type == "absent" and found.type == "dir":
+        raise PreconditionError(
+            f"{change.path} is a directory; ninepaths does not remove directories of others", "remove it by hand if nobody needs it"
+        )
+    parent = os.path.dirname(change.path)
+    if found.type == "absent" and change.type == "absent":
+        raise PreconditionError(f"{change.path} is gone already", AGAIN)
+    if not parent:
+        raise PreconditionError(f"{change.path} has no parent directory", AGAIN)
+    return found

@@ -1,0 +1,177 @@
+# Copyright: ninepaths contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The kubelet: its files, one restart, and proof that node, Lease and static pods are known again before it counts as done."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.host import layout_kubeadm
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.host.failures import HealthError, PreconditionError
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.host.machine import Waiting
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.steps import changes
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.steps.context import Context
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.steps.system_steps import Plain, put_back
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.steps.writer import parse_all
+
+UNIT = "kubelet.service"
+SYSTEMD = ("/etc/systemd/", "/usr/lib/systemd/", "/lib/systemd/", "/run/systemd/")
+HEALTHZ_PORT = 10248
+
+# Seconds.
+ACTIVE, HEALTHY, READY, PODS = 90.0, 120.0, 180.0, 120.0
+STOP_AND_START = 150.0
+
+
+class Service(NamedTuple):
+    """The unit as systemd sees it; `started` is on the monotonic clock."""
+
+    active: bool
+    pid: int
+    started: float
+
+
+class Kubelet(Plain):
+    """The kubelet step of a job."""
+
+    def __init__(self, step: Mapping[str, Any], context: Context, name: str) -> None:
+        super().__init__(step, context, name)
+        self.changes = parse_all(step["files"])
+        self.expected = (step.get("expect") or {}).get("argv")
+
+    # --- forward -----------------------------------------------------------------------------------------------------------
+
+    def check(self) -> None:
+        """The files are as the plan saw them and the kubelet runs."""
+        for change in self.changes:
+            changes.check(self.context.machine, change)
+        service = self._service()
+        if not service.active or not service.pid:
+            raise PreconditionError("the kubelet does not run on this host", "mend it first: journalctl -u kubelet")
+
+    def apply(self) -> None:
+        """Write the files, let the running binary judge them, restart, wait."""
+        old = self._service()
+        for change in self.changes:
+            self.context.writer.apply(change, self.name)
+        verdict = self.context.tools.validate_kubelet(self.context, old.pid, self.expected)
+        self.context.say(self.name, f"kubelet: {verdict}")
+        self.record("kubelet: restarting", {"kubelet": {"pid": old.pid}})
+        self._restart()
+        self._wait_until_well(self.context.machine.now(), old.pid)
+
+    def _restart(self) -> None:
+        if any(change.path.startswith(SYSTEMD) for change in self.changes):
+            self.command("systemctl", "daemon-reload")
+        self.command("systemctl", "reset-failed", UNIT)
+        self.context.tools.forget_kubelet_api()
+        found = self.context.machine.command(["systemctl", "restart", UNIT], timeout=STOP_AND_START)
+        if found.rc != 0:
+            raise HealthError(
+                f"the kubelet does not restart: {found.stderr.strip()[:300] or self._said()}", "look at journalctl -u kubelet"
+            )
+
+    def _wait_until_well(self, restarted: float, old_pid: int) -> None:
+        pid = self._wait_for_process(old_pid)
+        self._wait("answers on its health port", self._is_healthy, HEALTHY)
+        self._wait("Node Ready and Lease renewed", lambda: self.context.tools.node_is_back(restarted), READY)
+        self._wait("its static pods known again", self.context.tools.static_pods_known, PODS)
+        now = self._service()
+        if now.pid != pid:
+            raise HealthError(f"the kubelet was restarted by systemd meanwhile{self._said()}", "look at journalctl -u kubelet")
+
+    def _wait_for_process(self, old_pid: int) -> int:
+        def started() -> int:
+            service = self._service()
+            if not service.active or service.pid in (0, old_pid):
+                raise Waiting(f"not active{self._said()}")
+            self._check_argv(service.pid)
+            return service.pid
+
+        pid, took = self.context.wait(self.name, "kubelet: waiting for its new process", started, ACTIVE)
+        self.context.say(self.name, f"kubelet: new process {pid} after {took:.1f} s")
+        return int(pid)
+
+    def _check_argv(self, pid: int) -> None:
+        if self.expected is None or self.context.undoing:
+            return
+        found = self.context.tools.argv_of(pid)
+        if found and list(found) != list(self.expected):
+            differing = sorted({word.partition("=")[0] for word in set(found) ^ set(self.expected)})
+            raise HealthError(
+                f"the kubelet runs with other arguments than planned ({', '.join(differing[:6])})",
+                "a unit file or environment file overrides them",
+            )
+
+    def _wait(self, what: str, condition: Any, seconds: float) -> None:
+        _found, took = self.context.wait(self.name, f"kubelet: waiting until {what}", condition, seconds)
+        self.context.say(self.name, f"kubelet: {what} after {took:.1f} s")
+
+    def _is_healthy(self) -> bool:
+        port = self._healthz_port()
+        if port == 0:
+            return True
+        answer = self.context.node.probe(
+            {"liveness": {"scheme": "HTTP", "host": "127.0.0.1", "port": port, "path": "/healthz", "timeout_s": 2}}
+        )
+        if not answer.passed:
+            raise Waiting(f"{answer.detail}{self._said()}")
+        return True
+
+    def _healthz_port(self) -> int:
+        """As the configuration says; the kubelet's default where it says nothing."""
+        try:
+            text = self.context.machine.read(layout_kubeadm.KUBELET_CONFIG).decode("utf-8", "replace")
+        except OSError:  # another path is configured; the default is the best guess
+            return HEALTHZ_PORT
+        port = layout_kubeadm.top_level(text, "healthzPort")
+        return int(port) if port and port.isdigit() else HEALTHZ_PORT
+
+    def _service(self) -> Service:
+        found = self.context.machine.command(["systemctl", "show", "--property=ActiveState,MainPID,ExecMainStartTimestampMonotonic", UNIT])
+        values = dict(line.partition("=")[::2] for line in found.stdout.splitlines())
+        started = float(values.get("ExecMainStartTimestampMonotonic") or 0) / 1e6
+        return Service(values.get("ActiveState") == "active", int(values.get("MainPID") or 0), started)
+
+    def _said(self) -> str:
+        words = self.context.tools.unit_words(UNIT)
+        return f"; it said: {words}" if words else ""
+
+    # --- back --------------------------------------------------------------------------------------------------------------
+
+    def restore(self) -> None:
+        """Put the files back, the last one first."""
+        if put_back(self.context, self.name):
+            self.context.say(
+                self.name, "kubelet: old files back in place", {"restored": self.context.machine.clock(), "boot": _boot_id(self.context)}
+            )
+
+    def revive(self) -> None:
+        """Restart the kubelet if it may have read the new files: when we restarted it, or systemd did."""
+        touched = self.recorded("kubelet")
+        if touched and not self._started_since():
+            self.context.say(self.name, "kubelet: restarting with its old files")
+            self._restart()
+
+    def _started_since(self) -> bool:
+        """Was its process started after the files were back (a reboot in between, or an undo that was interrupted here)?"""
+        marks = [line["data"] for line in self.context.journal.lines if line["step"] == self.name and "restored" in line["data"]]
+        if not marks:
+            return False
+        return bool(marks[-1]["boot"] != _boot_id(self.context) or self._service().started > marks[-1]["restored"])
+
+    def settle(self) -> None:
+        """Wait as after any restart. Raises HealthError."""
+        if self.recorded("kubelet"):
+            self._wait_until_well(self.context.machine.now() - 1.0, 0)
+
+
+def _boot_id(context: Context) -> str:
+    try:
+        with open(os.path.join(context.machine.root or "/", "proc/sys/kernel/random/boot_id"), encoding="ascii") as file:
+            return file.read().strip()
+    except OSError:
+        return ""

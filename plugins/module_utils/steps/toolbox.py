@@ -1,0 +1,229 @@
+# Copyright: ninepaths contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The real helpers of a transaction's steps: pre-validation, etcd, the local apiserver as administrator, the API as the kubelet sees it."""
+
+from __future__ import annotations
+
+import json
+import re
+import urllib.parse
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.cluster import api, csr, etcd_gateway
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.host import files, layout_kubeadm, processes
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.host.failures import PreconditionError, TransactionError
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.host.machine import Machine, Waiting
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.observation.cluster import DEFAULT_ADDRESS_TYPES, KUBELET_PORT, preferred
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.steps import drain, prevalidate
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.steps.context import Context
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.steps.node import LOUD, Running, harmless
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.wire import tls
+
+PRESSURES = ("DiskPressure", "MemoryPressure", "PIDPressure")
+MIRRORED = "kubernetes.io/config.hash"
+SERVER = re.compile(r"""^\s*server:\s*["']?(https://[^\s"']+)""", re.MULTILINE)
+
+
+class Toolbox:
+    """Helpers that reach out of the transaction; connections are made when they are first needed."""
+
+    def __init__(self, machine: Machine, node: str) -> None:
+        self.machine, self.node = machine, node
+        self.host = files.Host(machine.root or "/")
+        self._as_kubelet: api.Api | None = None
+
+    def validate(self, context: Context, component: str, change: Mapping[str, Any], old: Running) -> str:
+        """Pre-validate a component's new argv; see prevalidate.py."""
+        candidate = prevalidate.Candidate(self.machine, component, change["argv"], old.argv, old.pid, change.get("mounts"))
+        return prevalidate.validate(candidate, context.directory)
+
+    def hand_over_leadership(self, context: Context, argv: tuple[str, ...]) -> str:
+        """Move etcd's leadership to another member; says what was done."""
+        return etcd_gateway.hand_over(etcd_gateway.Gateway(self.machine, argv))
+
+    def drain(self, context: Context, argv: tuple[str, ...]) -> str:
+        """Take this apiserver out of its load balancer where it is one of several and would go too suddenly; says what was done."""
+        if not drain.needed(argv):
+            return ""
+        try:
+            others = drain.other_apiservers(self.administrator(context))
+        except api.ApiError as error:
+            raise TransactionError(
+                f"the apiservers of the cluster cannot be counted: {error}", "make the local apiserver healthy first, then run again"
+            ) from error
+        return drain.begin(self.machine, argv) if others else ""
+
+    def rejoin(self, context: Context) -> None:
+        """Undo `drain`, whether it was done or not."""
+        drain.end(self.machine)
+
+    def check_quorum(self, context: Context, argv: tuple[str, ...]) -> None:
+        """Raises PreconditionError when etcd would lose its quorum without this member."""
+        etcd_gateway.check_quorum(etcd_gateway.Gateway(self.machine, argv))
+
+    def administrator(self, context: Context) -> api.Api:
+        """The API of this node's own apiserver. Raises TransactionError when it does not run here."""
+        running = context.node.running("kube-apiserver")
+        if not running:
+            raise TransactionError("no kube-apiserver runs on this host", "cluster objects are changed from a control-plane node")
+        try:
+            return api.local(self.host, running[-1].argv)
+        except api.ApiError as error:
+            raise TransactionError(f"the local apiserver cannot be asked: {error}", "look at /etc/kubernetes/admin.conf") from error
+
+    def kubelet_api(self) -> api.Api:
+        """The API with the kubelet's own certificate, at the server that the kubelet itself uses. Raises ApiError."""
+        path = layout_kubeadm.KUBELET_KUBECONFIG
+        if self._as_kubelet is None:
+            text = files.read_bytes(self.host.real(path)).decode("utf-8", "replace")
+            servers = SERVER.findall(text)
+            if len(servers) != 1:
+                raise api.ApiError(0, "NoEndpoint", f"{path} names {len(servers)} servers, one is expected")
+            url = urllib.parse.urlsplit(servers[0])
+            self._as_kubelet = api.Api(api.Endpoint(str(url.hostname), url.port or 443), api.credential(self.host, path))
+        return self._as_kubelet
+
+    def forget_kubelet_api(self) -> None:
+        """After a restart the kubelet may have another certificate."""
+        if self._as_kubelet is not None:
+            self._as_kubelet.close()
+        self._as_kubelet = None
+
+    def check_pressure(self) -> None:
+        """Raises PreconditionError while the kubelet is short of disk, memory or process numbers.
+
+        It then removes images that no container uses, also that of a static pod in the moment between its old and its new process.
+        """
+        try:
+            node = self.kubelet_api().get(f"/api/v1/nodes/{self.node}")
+        except (api.ApiError, OSError) as error:
+            raise PreconditionError(
+                f"the Node object of {self.node} cannot be read: {error}", "make kubelet and apiserver healthy first"
+            ) from error
+        for condition in node.get("status", {}).get("conditions") or []:
+            if condition.get("type") in PRESSURES and condition.get("status") == "True":
+                raise PreconditionError(
+                    f"node {self.node} reports {condition['type']}: the kubelet may remove the image of a component while it restarts",
+                    "free what it is short of (df -h; crictl images), wait until the condition is gone, then run again",
+                )
+
+    def pod_is_ready(self, context: Context, component: str, uid: str) -> bool:
+        """Does the kubelet report our pod of this UID as started and ready? Raises Waiting with what is missing.
+
+        It is asked itself where this host has the certificate for that; its reports to the API can lag by more than a minute.
+        """
+        pods = self._kubelet_pods()
+        if pods is None:
+            pods = [self._mirror_pod(component)]
+        for pod in pods:
+            metadata = pod.get("metadata") or {}
+            if uid in (metadata.get("uid"), (metadata.get("annotations") or {}).get(MIRRORED)):
+                if not _all_ready(pod):
+                    raise Waiting("not started and ready yet")
+                return True
+        raise Waiting("it does not report the new pod yet")
+
+    def _mirror_pod(self, component: str) -> dict[str, Any]:
+        try:
+            return self.kubelet_api().get(f"/api/v1/namespaces/kube-system/pods/{component}-{self.node}")
+        except (api.ApiError, OSError) as error:
+            self.forget_kubelet_api()
+            raise Waiting(str(error)) from error
+
+    def _kubelet_pods(self) -> list[dict[str, Any]] | None:
+        """The pods that this host's kubelet knows, by its own port; None without a certificate to ask with. Raises Waiting."""
+        certificate, key = (f"{layout_kubeadm.PKI}/apiserver-kubelet-client.{end}" for end in ("crt", "key"))
+        if not (self.machine.exists(certificate) and self.machine.exists(key)):
+            return None
+        # The kubelet's certificate may still be self-signed; nothing is sent but a GET to this host's own port.
+        context = tls.with_client(tls.unverified(), self.host.real(certificate), self.host.real(key))
+        outcome = tls.attempt("127.0.0.1", KUBELET_PORT, context, "/pods")
+        if outcome.status != 200:
+            raise Waiting(f"/pods on port {KUBELET_PORT}: {outcome.status or outcome.refusal}")
+        try:
+            found = json.loads(outcome.body)
+        except ValueError as error:
+            raise Waiting(f"/pods on port {KUBELET_PORT}: no JSON") from error
+        return list(found.get("items") or [])
+
+    # --- kubelet ------------------------------------------------------------------------------------------------------------
+
+    def validate_kubelet(self, context: Context, pid: int, argv: Sequence[str] | None) -> str:
+        """Pre-validate the kubelet's command line and configuration; see prevalidate.py."""
+        old = self.argv_of(pid)
+        return prevalidate.validate_kubelet(prevalidate.Candidate(self.machine, "kubelet", argv or old, old, pid, None), context.directory)
+
+    def argv_of(self, pid: int) -> Sequence[str]:
+        """Command line of a process; empty when it is gone."""
+        found = processes.process(self.host, pid, 0.0)
+        return found.argv if found else []
+
+    def unit_words(self, unit: str) -> str:
+        """The last line of a unit's log that looks like an error."""
+        found = self.machine.command(["journalctl", "--unit", unit, "--lines=40", "--output=cat", "--no-pager"])
+        loud = [line for line in str(found.stdout).splitlines() if LOUD.match(line)]
+        return harmless(loud[-1]) if loud else ""
+
+    def node_is_back(self, since: float) -> bool:
+        """Did this kubelet renew its Lease after `since` (unix seconds, by this host's clock), and is the Node Ready? Raises Waiting."""
+        try:
+            lease = self.kubelet_api().get(f"/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases/{self.node}")
+            node = self.kubelet_api().get(f"/api/v1/nodes/{self.node}")
+        except (api.ApiError, OSError) as error:
+            self.forget_kubelet_api()
+            raise Waiting(str(error)) from error
+        if csr.seconds((lease.get("spec") or {}).get("renewTime")) <= since:
+            raise Waiting("Lease not renewed yet")
+        conditions = {one.get("type"): one.get("status") for one in (node.get("status") or {}).get("conditions") or []}
+        if conditions.get("Ready") != "True":
+            raise Waiting("Node not Ready")
+        return True
+
+    def static_pods_known(self) -> bool:
+        """Does the kubelet list each of our static pods as ready? Raises Waiting. True without static pods or a certificate to ask with."""
+        wanted = {f"{name}-{self.node}" for name in layout_kubeadm.COMPONENTS if self.machine.exists(layout_kubeadm.manifest(name))}
+        pods = self._kubelet_pods() if wanted else None
+        if pods is None:
+            return True
+        missing = wanted - {str(pod["metadata"]["name"]) for pod in pods if _all_ready(pod)}
+        if missing:
+            raise Waiting(f"not yet ready: {', '.join(sorted(missing))}")
+        return True
+
+    # --- certificates -------------------------------------------------------------------------------------------------------
+
+    def signed_kubelets(self, context: Context, nodes: Sequence[str]) -> list[str]:
+        """Those of these nodes whose kubelet serves a certificate that the apiserver will accept, at the address it will dial."""
+        argv = next(iter(context.node.running("kube-apiserver"))).argv
+        trusted = self._kubelet_ca(argv)
+        types = (layout_kubeadm.flag(argv, "kubelet-preferred-address-types") or DEFAULT_ADDRESS_TYPES).split(",")
+        client = self.administrator(context)
+        found = []
+        for name in nodes:
+            try:
+                status = client.get(f"/api/v1/nodes/{name}").get("status") or {}
+            except api.ApiError:  # not there (yet), so not signed
+                continue
+            address = preferred(status.get("addresses") or [], types)
+            port = int(((status.get("daemonEndpoints") or {}).get("kubeletEndpoint") or {}).get("Port") or KUBELET_PORT)
+            if address and not tls.look(address, port, trusted, "/healthz")[1]:
+                found.append(name)
+        return found
+
+    def _kubelet_ca(self, argv: Sequence[str]) -> Any:
+        path = (
+            layout_kubeadm.flag(argv, "kubelet-certificate-authority")
+            or layout_kubeadm.flag(argv, "client-ca-file")
+            or f"{layout_kubeadm.PKI}/ca.crt"
+        )
+        try:
+            return tls.verified(files.read_bytes(layout_kubeadm.real_target(self.host, path)).decode("ascii"))
+        except (OSError, UnicodeDecodeError, tls.TlsError) as error:
+            raise TransactionError(f"the CA for kubelets, {path}, cannot be used: {error}", "correct the file") from error
+
+
+def _all_ready(pod: Mapping[str, Any]) -> bool:
+    statuses = (pod.get("status") or {}).get("containerStatuses") or []
+    return bool(statuses) and all(one.get("started") and one.get("ready") for one in statuses)

@@ -1,0 +1,178 @@
+# Copyright: ninepaths contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Which controls the operator's settings choose, and with which values. No I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.controls.controls import Control, Literal, Ref, Value
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.controls.settings import PREFIX, Settings, SettingsError, Waiver
+
+# Merges that decide the whole value of a flag: two of them on one flag contradict each other.
+_DECISIVE = ("exact", "present", "at_least", "at_most", "subset")
+
+
+@dataclass(frozen=True)
+class Selected:
+    """A control under the operator's settings.
+
+    status: "selected"; "disabled" (not chosen); "waived"; "expired" (waived, but no longer: a deviation).
+    value: the control's value with overrides and the component's spelling in it.
+    """
+
+    control: Control
+    status: str
+    value: Value
+    reason: str
+
+
+def select(settings: Settings, controls: Sequence[Control], now: float) -> tuple[Selected, ...]:
+    """One entry per control, in the controls' order. `now` in unix seconds. Raises SettingsError."""
+    problems = _unknown_names(settings, controls)
+    values, wrong = _values(settings, controls)
+    problems += wrong
+    if problems:
+        raise SettingsError(tuple(problems))
+    controls = [_decided(control, settings) for control in controls]
+    chosen = _chosen(settings, controls)
+    found = tuple(_selected(control, chosen.get(control.id), values[control.id], settings, now) for control in controls)
+    problems = _missing_requirements(found) + _contradictions(found)
+    if problems:
+        raise SettingsError(tuple(problems))
+    return found
+
+
+def _decided(control: Control, settings: Settings) -> Control:
+    """An operator who names a value for a control that accepts any means that value."""
+    if control.merge == "present" and not control.document and any(name in settings.overrides for name in _names(control)):
+        return replace(control, merge="exact")
+    return control
+
+
+def _names(control: Control) -> tuple[str, ...]:
+    return (control.id, control.family) if control.family else (control.id,)
+
+
+def _unknown_names(settings: Settings, controls: Sequence[Control]) -> list[str]:
+    known = {name for control in controls for name in _names(control)}
+    used = [("overrides", name) for name in settings.overrides]
+    used += [("enable", name) for name in settings.enable]
+    used += [("waivers", waiver.control) for waiver in settings.waivers]
+    return [f"{PREFIX}{variable}: {name} is no control; see controls/ for their ids" for variable, name in used if name not in known]
+
+
+def _values(settings: Settings, controls: Sequence[Control]) -> tuple[dict[str, Value], list[str]]:
+    overrides = settings.overrides
+    values: dict[str, Value] = {}
+    problems: list[str] = []
+    for control in controls:
+        # The control's own id is more specific than its family.
+        name = next((name for name in _names(control) if name in overrides), None)
+        values[control.id] = control.value
+        if name is None:
+            continue
+        cause = _misfit(control, overrides[name])
+        if cause:
+            problems.append(f"{PREFIX}overrides: {name}: {cause}")
+        else:
+            values[control.id] = control.spell(overrides[name])
+    return values, list(dict.fromkeys(problems))
+
+
+def _misfit(control: Control, value: Literal) -> str | None:
+    """Why this control cannot have this value."""
+    if control.value is None or control.merge == "absent":
+        return f"{control.id} has no value that could be changed"
+    if isinstance(control.value, Ref):
+        return None if isinstance(value, str) and value.startswith("/") else f"{value!r} must be an absolute path"
+    if type(value) is not type(control.value):
+        return f"{_shown(value)} must be {_KINDS[type(control.value)]}, like {_shown(control.value)}"
+    if value in control.refuse:
+        return f"{_shown(value)} switches {control.id} off; waive it instead, with a reason"
+    return None
+
+
+_KINDS: dict[type, str] = {str: "text", int: "a whole number", bool: "true or false", tuple: "a list of texts"}
+
+
+def _shown(value: Literal) -> str:
+    return ", ".join(value) if isinstance(value, tuple) else str(value).lower() if isinstance(value, bool) else repr(value)
+
+
+def _chosen(settings: Settings, controls: Sequence[Control]) -> dict[str, str]:
+    """Ids of the chosen controls, each with the reason."""
+    chosen: dict[str, str] = {}
+    for control in controls:
+        if control.path in settings.paths and settings.profile in control.profiles:
+            chosen[control.id] = f"profile {settings.profile}"
+        if any(name in settings.enable for name in _names(control)):
+            chosen[control.id] = f"{PREFIX}enable"
+    by_id = {control.id: control for control in controls}
+    waiting = [name for name in chosen if not _waiver(by_id[name], settings)]
+    while waiting:
+        asker = waiting.pop()
+        for other in by_id[asker].requires:
+            if other not in chosen:
+                chosen[other] = f"{asker} requires it"
+                waiting.append(other)
+    return chosen
+
+
+def _waiver(control: Control, settings: Settings) -> Waiver | None:
+    return next((waiver for waiver in settings.waivers if waiver.control in _names(control)), None)
+
+
+def _selected(control: Control, reason: str | None, value: Value, settings: Settings, now: float) -> Selected:
+    waiver = _waiver(control, settings)
+    if reason is None:
+        return Selected(control, "disabled", value, _why_not(control, settings))
+    if waiver is None:
+        return Selected(control, "selected", value, reason)
+    if waiver.expired(now):
+        return Selected(control, "expired", value, f"the waiver ended on {waiver.until}: {waiver.reason}")
+    until = f" (until {waiver.until})" if waiver.until else ""
+    return Selected(control, "waived", value, f"{waiver.reason}{until}")
+
+
+def _why_not(control: Control, settings: Settings) -> str:
+    if control.path not in settings.paths and settings.profile in control.profiles:
+        return f"path {control.path} is not chosen"
+    if control.disruptive:
+        return f"switched on by id only: {control.disruptive}"
+    return f"not in profile {settings.profile}"
+
+
+def _missing_requirements(found: Iterable[Selected]) -> list[str]:
+    found = list(found)
+    out = {item.control.id: item for item in found if item.status != "selected"}
+    return [
+        f"{PREFIX}waivers: {item.control.id} requires {name}, which is {out[name].status}; waive {item.control.id} too"
+        for item in found
+        if item.status == "selected"
+        for name in item.control.requires
+        if name in out
+    ]
+
+
+def _contradictions(found: Iterable[Selected]) -> list[str]:
+    """Two chosen controls that cannot both be: they decide the same flag, or one takes away what the other sets."""
+    active = [item.control for item in found if item.status == "selected" and not item.control.held and item.control.sets]
+    problems = []
+    for number, one in enumerate(active):
+        for other in active[number + 1:]:
+            if one.component == other.component and (_same_target(one, other) or _exclude_each_other(one, other)):
+                problems.append(
+                    f"{one.id} and {other.id} contradict each other over {other.component} {other.sets}; "
+                    f"waive one of them or leave it out of {PREFIX}enable"
+                )
+    return problems
+
+
+def _same_target(one: Control, other: Control) -> bool:
+    return one.sets == other.sets and one.merge in _DECISIVE and other.merge in _DECISIVE
+
+
+def _exclude_each_other(one: Control, other: Control) -> bool:
+    return any(setting.merge != "absent" and setting.sets in (*taking.drops, *taking.conflicts) for taking, setting in ((one, other), (other, one)))

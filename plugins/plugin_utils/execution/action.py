@@ -1,0 +1,225 @@
+# Copyright: ninepaths contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Base of the action plugins: validated options, the run spool, one round trip that runs a program on the target. Private."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterable, Mapping
+from dataclasses import fields, replace
+from typing import Any, ClassVar
+
+from ansible import constants
+from ansible.errors import AnsibleConnectionFailure, AnsibleError
+from ansible.plugins.action import ActionBase
+from ansible.utils.display import Display
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.controls.settings import Settings, SettingsError
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.execution import bundle
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.execution.spool import Spool, SpoolError
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.reporting.terminal import Line
+
+display = Display()
+TONES: Mapping[str, str | None] = {
+    "plain": None,
+    "good": constants.COLOR_OK,
+    "notice": constants.COLOR_CHANGED,
+    "bad": constants.COLOR_ERROR,
+}
+
+NOT_ROOT, NO_PYTHON = "ninepaths-not-root", "ninepaths-no-python"
+OLDEST_PYTHON = (3, 9)
+CANDIDATES = ("python3", *(f"python3.{minor}" for minor in range(15, OLDEST_PYTHON[1] - 1, -1)), "/usr/libexec/platform-python")
+
+SETTINGS = tuple(f"ninepaths_{field.name}" for field in fields(Settings))
+
+# (what the host answered, what it means, what to do); the first that is found counts.
+REFUSALS = (
+    (
+        r"you must have a tty",
+        "sudo demands a terminal (requiretty)",
+        "remove 'Defaults requiretty' for this user from sudoers; use_pty is fine",
+    ),
+    (
+        r"\ba password is required|Missing \w+ password",
+        "{become} asks for a password",
+        "run with --ask-become-pass or give the user NOPASSWD",
+    ),
+    (
+        r"privilege escalation prompt",
+        "{become} did not ask for a password and did not go on",
+        "check ansible_become_method and its password",
+    ),
+    (r"Incorrect \w+ password|incorrect password", "{become} did not accept the password", "check ansible_become_password"),
+    (
+        r"not in the sudoers file|is not allowed to|may not run sudo",
+        "the login user may not use {become}",
+        "allow it to run commands as root",
+    ),
+    (r"(sudo|su|doas): (command )?not found", "{become} is not installed", "install it or log in as root with become: false"),
+    (NOT_ROOT, "the login user is not root", "set become: true"),
+    (NO_PYTHON, "no Python 3.9 or newer was found{rest}", "install python3 or set ansible_python_interpreter"),
+    (r"(not found|No such file|cannot execute|Permission denied)", "{interpreter} cannot be started", "correct ansible_python_interpreter"),
+)
+
+
+class ActionError(Exception):
+    """A task that fails: the host, the cause in one sentence, and what to do about it."""
+
+    def __init__(self, host: str, cause: str, advice: str = "", **result: Any) -> None:
+        super().__init__(f"{host}: {cause}" + (f"; {advice}" if advice else ""))
+        self.host, self.cause, self.advice, self.result = host, cause, advice, result
+
+
+class NinepathsAction(ActionBase):  # type: ignore[misc]  # Ansible has no types
+    """One task of ours. A subclass names its options and implements `act`."""
+
+    _requires_connection = False
+    OPTIONS: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+
+    def act(self, options: Mapping[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
+        """Do the task and return its result; raises ActionError."""
+        raise NotImplementedError
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Ansible's entry: validate the options, act, and turn our errors into a failed result."""
+        super().run(tmp, task_vars)
+        _checked, options = self.validate_argument_spec(argument_spec={name: dict(spec) for name, spec in self.OPTIONS.items()})
+        variables = task_vars or {}
+        try:
+            return self.act(options, variables)
+        except ActionError as failure:
+            return {"failed": True, "changed": False, "msg": str(failure), **failure.result}
+        except SpoolError as error:
+            return {"failed": True, "changed": False, "msg": f"{self.host(variables)}: {error}"}
+
+    @property
+    def check_mode(self) -> bool:
+        """Whether the task must not change anything."""
+        return bool(self._task.check_mode)
+
+    @property
+    def diff_mode(self) -> bool:
+        """Whether the task should show differences."""
+        return bool(self._task.diff)
+
+    def spool(self) -> Spool:
+        """This run's spool."""
+        return Spool.under(constants.DEFAULT_LOCAL_TMP)
+
+    def host(self, task_vars: Mapping[str, Any]) -> str:
+        """Name of the machine that the task acts on: the delegate where there is one."""
+        return str(self._task.delegate_to or task_vars.get("inventory_hostname", "localhost"))
+
+    def cluster_variables(self, task_vars: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
+        """Variables as the cluster's first control plane sees them, so that group variables of any group count; plain types."""
+        groups = task_vars.get("groups", {})
+        first = next(iter(groups.get("kube_control_plane", [])), None)
+        source = task_vars["hostvars"][first] if first and "hostvars" in task_vars else task_vars
+        return {name: _plain(self._templar.template(source[name])) for name in names if name in source}
+
+    def settings(self, task_vars: Mapping[str, Any]) -> Settings:
+        """The operator's settings; tags `path1` … `path9` narrow the paths. Raises ActionError with all that is wrong in them."""
+        variables = self.cluster_variables(task_vars, SETTINGS)
+        tagged = {int(tag[4:]) for tag in task_vars.get("ansible_run_tags", ()) if re.fullmatch(r"path[1-9]", tag)}
+        skipped = {int(tag[4:]) for tag in task_vars.get("ansible_skip_tags", ()) if re.fullmatch(r"path[1-9]", tag)}
+        try:
+            settings = Settings.parse(variables)
+        except SettingsError as error:
+            raise ActionError(self.host(task_vars), "; ".join(error.problems)) from error
+        paths = tuple(path for path in settings.paths if path not in skipped and (not tagged or path in tagged))
+        return replace(settings, paths=paths)
+
+    def show(self, lines: Iterable[Line]) -> None:
+        """Print lines on the terminal, at once and from any worker."""
+        for line in lines:
+            display.display(line.text, color=TONES[line.tone])
+
+    def program(self, entry: str, request: Mapping[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
+        """Run a program of `module_utils` on the target in one round trip and return its answer.
+
+        Raises AnsibleConnectionFailure when the host cannot be reached and ActionError when the program could not run or failed.
+        """
+        host = self.host(task_vars)
+        if not getattr(self._connection, "has_pipelining", False):
+            raise ActionError(
+                host, f"the connection {self._connection.transport!r} cannot carry a program on stdin", "use ssh, local or podman"
+            )
+        interpreter = self._interpreter(task_vars)
+        try:
+            done = self._low_level_execute_command(_command(interpreter), in_data=bundle.assemble(self._frame(entry), entry, request))
+        except AnsibleConnectionFailure as error:
+            if "privilege escalation prompt" in str(error):
+                raise self._refusal(host, str(error), interpreter) from error
+            reason = re.sub(r"^.*(over|via) ssh: ", "", _one_line(str(error)))
+            raise type(error)(f"{host}: cannot be reached: {reason}") from None  # it would be said twice
+        except AnsibleError as error:  # the become plugins report a missing or wrong password this way
+            raise self._refusal(host, str(error), interpreter) from error
+        try:
+            return bundle.parse(done["stdout"])
+        except bundle.ProgramError as error:
+            if error.kind == "NoResult":
+                raise self._refusal(host, f"{done['stderr']}\n{done['stdout']}", interpreter) from error
+            advice = "set ansible_python_interpreter to a newer one" if error.kind == "PythonTooOld" else f"{error.kind} at {error.where}"
+            raise ActionError(host, error.message, advice) from error
+
+    def _frame(self, entry: str) -> str:
+        """The program without its request, made by the first worker of a run that needs it."""
+        spool = self.spool()
+        found = spool.find("frame", entry)
+        if found is None:
+            with spool.locked(f"frame {entry}"):
+                found = spool.find("frame", entry)
+                if found is None:
+                    found = {"text": bundle.frame(entry)}
+                    spool.put("frame", entry, found)
+        return str(found["text"])
+
+    def _interpreter(self, task_vars: Mapping[str, Any]) -> str:
+        """The configured interpreter, or an empty string when it is to be found on the target."""
+        variables = task_vars
+        if self._task.delegate_to:
+            variables = task_vars.get("ansible_delegated_vars", {}).get(self._task.delegate_to, task_vars)
+        configured = constants.config.get_config_value("INTERPRETER_PYTHON", variables=variables)
+        value = str(self._templar.template(configured) or "")
+        return "" if value.startswith("auto") else value
+
+    def _refusal(self, host: str, answer: str, interpreter: str) -> ActionError:
+        become = self._connection.become.name.rpartition(".")[2] if self._connection.become else "sudo"
+        for pattern, cause, advice in REFUSALS:
+            found = re.search(f"(?:{pattern})(?P<rest>.*)", answer)
+            if found:
+                words = {"become": become, "interpreter": interpreter or "python3", "rest": found["rest"].rstrip()}
+                return ActionError(host, cause.format(**words), advice)
+        return ActionError(host, f"the program gave no result: {_one_line(answer)}", "look at the host's ssh and sudo logs")
+
+
+def _command(interpreter: str) -> str:
+    """Shell text that starts the interpreter (or the first suitable one) on stdin as root."""
+    root = f'[ "$(id -u)" = 0 ] || {{ echo {NOT_ROOT} >&2; exit 77; }}; '
+    if interpreter:
+        return root + "exec " + " ".join(shlex.quote(word) for word in shlex.split(interpreter)) + " -I -S -"
+    # The name behind the link tells an old one without starting it.
+    return (
+        root + f"old=; for name in {' '.join(CANDIDATES)}; do path=$(command -v $name) || continue; "
+        'case $(readlink -f "$path") in *3.[0-8]) old="$old $path"; continue;; esac; exec "$path" -I -S -; done; '
+        f'echo "{NO_PYTHON}${{old:+, only$old}}" >&2; exit 78'
+    )
+
+
+def _plain(value: Any) -> Any:
+    """Ansible's tagged values as plain ones, so that no message shows their inner types."""
+    if isinstance(value, Mapping):
+        return {_plain(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if isinstance(value, str):
+        return str(value)
+    if isinstance(value, int) and not isinstance(value, bool):
+        return int(value)
+    return value
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())[:300] or "nothing"

@@ -1,0 +1,137 @@
+# Copyright: ninepaths contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the actions that know the whole cluster share: planning from the spool, and a report at the end, also at a bad one. Private."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.controls import flags
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.controls.controls import Control, ControlError, load
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.controls.settings import SettingsError
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.execution.action import ActionError, NinepathsAction
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.execution.catalogue import approver_assets
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.planning.model import Inventory, PlanErrors
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.planning.plan import START, plan
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.reporting import report as reporting
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.reporting.terminal import LABEL, Line, clean, error_text
+
+GROUPS = {"control_plane": "kube_control_plane", "etcd": "etcd", "node": "kube_node"}
+REPORT_DIRECTORY = "ninepaths-report"
+NOBODY = {
+    "host": None,
+    "file": None,
+    "cause": "the inventory has no host in kube_control_plane, etcd or kube_node",
+    "advice": "put the cluster's machines into these groups",
+}
+
+
+class ClusterAction(NinepathsAction):
+    """An action that plans or concludes."""
+
+    def inventory(self, task_vars: Mapping[str, Any]) -> Inventory:
+        """The cluster's hosts by group, and why some of them are not in the spool."""
+        groups = {ours: [str(host) for host in task_vars["groups"].get(theirs, [])] for ours, theirs in GROUPS.items()}
+        return Inventory(**{name: tuple(hosts) for name, hosts in groups.items()}, unreachable=self.unobserved(task_vars))
+
+    def reached(self, task_vars: Mapping[str, Any]) -> dict[str, list[str]]:
+        """The cluster's observed hosts by group."""
+        known = set(self.spool().all("observation"))
+        return {ours: [str(host) for host in task_vars["groups"].get(theirs, []) if host in known] for ours, theirs in GROUPS.items()}
+
+    def unobserved(self, task_vars: Mapping[str, Any]) -> dict[str, str]:
+        """Hosts of the inventory without an observation, with the reason."""
+        hosts = {str(host) for name in GROUPS.values() for host in task_vars["groups"].get(name, [])}
+        known = set(self.spool().all("observation"))
+        failed = {host: str(entry["message"]) for host, entry in self.spool().all("unobserved").items()}
+        limit = task_vars.get("ansible_limit")
+        reason = f"not part of this run (--limit {limit})" if limit else "was not observed in this run"
+        return {host: failed.get(host, reason) for host in sorted(hosts - known)}
+
+    def plan_now(self, task_vars: Mapping[str, Any], stage: str = START) -> dict[str, Any]:
+        """The plan of what the spool holds; `stage` as in plan.plan.
+
+        Raises ActionError when nothing may be touched; the causes are then in the report as well.
+        """
+        spool = self.spool()
+        if not spool.all("observation"):
+            found = [{"host": host, "file": None, "cause": text, "advice": None} for host, text in self.unobserved(task_vars).items()]
+            raise self.failed(task_vars, found or [NOBODY])
+        try:
+            made = plan(
+                spool.all("observation"),
+                self.controls(),
+                self.settings(task_vars),
+                self.inventory(task_vars),
+                time.time(),
+                flags=flags.load(),
+                assets=approver_assets(),
+                stage=stage,
+            )
+        except PlanErrors as errors:
+            found = [{"host": e.host, "file": e.file, "cause": e.cause, "advice": e.advice} for e in errors.errors]
+            raise self.failed(task_vars, found) from errors
+        except flags.FlagDataError as error:
+            raise self.failed(
+                task_vars, [{"host": None, "file": None, "cause": str(error), "advice": "reinstall the collection"}]
+            ) from error
+        except ActionError as error:
+            raise self.failed(task_vars, [{"host": None, "file": None, "cause": error.cause, "advice": error.advice}]) from error
+        except SettingsError as error:
+            raise self.failed(
+                task_vars, [{"host": None, "file": None, "cause": text, "advice": None} for text in error.problems]
+            ) from error
+        return made.as_dict()
+
+    def controls(self) -> tuple[Control, ...]:
+        """All controls. Raises ActionError naming the file that cannot be used."""
+        try:
+            return _controls()
+        except ControlError as error:
+            raise ActionError("localhost", str(error), "reinstall the collection, or correct the file") from error
+
+    def failed(self, task_vars: Mapping[str, Any], errors: Sequence[Mapping[str, Any]]) -> ActionError:
+        """Record errors, write the report as it stands, and return the failure to raise."""
+        spool = self.spool()
+        for error in errors:
+            spool.put("error", error_text(error), error)
+        _report, path = self.conclude(task_vars)
+        host = str(errors[0].get("host") or self.host(task_vars))
+        first = {**errors[0], "host": None}
+        more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
+        if more:
+            self.show(Line(f"{'error':<{LABEL}}{clean(error_text(error))}", "bad") for error in errors)
+        return ActionError(host, error_text(first) + more, f"report: {path}", errors=[dict(error) for error in errors])
+
+    def conclude(self, task_vars: Mapping[str, Any]) -> tuple[dict[str, Any], Path]:
+        """Write the report of everything that the spool holds; returns it and its path."""
+        spool = self.spool()
+        with spool.locked("report"):
+            first = spool.find("plan", "first")
+            facts = reporting.RunFacts(
+                run=spool.run_id(),
+                mode=str((spool.find("run", "mode") or {}).get("mode", "audit")),
+                started=spool.started(),
+                finished=time.time(),
+                observations=spool.all("observation"),
+                unobserved=self.unobserved(task_vars),
+                results=list(spool.all("result").values()),
+                errors=list(spool.all("error").values()),
+            )
+            built = reporting.build(facts, self.controls(), spool.find("plan", "final") or first, first)
+            return built, reporting.write(built, self.report_directory(task_vars))
+
+    def report_directory(self, task_vars: Mapping[str, Any]) -> Path:
+        """`ninepaths_report_dir`, relative to where ansible-playbook was started."""
+        named = self.cluster_variables(task_vars, ["ninepaths_report_dir"]).get("ninepaths_report_dir") or REPORT_DIRECTORY
+        return Path(str(named)).expanduser().absolute()
+
+
+@lru_cache(maxsize=1)
+def _controls() -> tuple[Control, ...]:
+    return load()

@@ -1,0 +1,165 @@
+# Copyright: ninepaths contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What no wave can mend, what was not judged, and what an operator should know."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.controls.selection import Selected
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.planning import inventory as cluster_inventory
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.planning.drafts import HostDraft
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.planning.model import Inventory, Outcome, PlanError
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.planning.observed import APISERVER, STATIC_PODS, Component, Host
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.planning.serving import BOOTSTRAP
+
+# Flags whose file is read at start only: a newer file is not what runs.
+_START_ONLY: Mapping[str, tuple[str, ...]] = {
+    APISERVER: (
+        "audit-policy-file", "admission-control-config-file", "authentication-config", "egress-selector-config-file",
+        "service-account-key-file", "service-account-signing-key-file", "token-auth-file",
+    ),
+    "kube-controller-manager": ("service-account-private-key-file",),
+    "kube-scheduler": ("config",),
+}  # fmt: skip
+# Start times are counted in clock ticks since boot, so they are about a second off.
+_SLACK_S = 2.0
+_STATUS = {"disabled": "disabled", "waived": "waived", "expired": "deviation"}
+
+
+def not_chosen(selected: Iterable[Selected]) -> list[Outcome]:
+    """Controls that the operator left out or waived."""
+    return [
+        Outcome(entry.control.id, entry.control.path, None, _STATUS[entry.status], reason=entry.reason)
+        for entry in selected
+        if entry.status in _STATUS
+    ]
+
+
+def without_static_pod(
+    chosen: Iterable[Selected], judged: Mapping[str, object], inventory: Inventory, hosts: Mapping[str, Host]
+) -> list[Outcome]:
+    """Controls of components that no observed host runs as a static pod: an etcd of its own, for example."""
+    seen = any(name in hosts for name in inventory.control_plane)
+    return [
+        Outcome(
+            entry.control.id, entry.control.path, None, "not-applicable", reason=f"no host runs {entry.control.component} as a static pod"
+        )
+        for entry in chosen
+        if seen and entry.control.component in STATIC_PODS and entry.control.component not in judged and not entry.control.files
+    ]
+
+
+def unobserved(chosen: Iterable[Selected], inventory: Inventory, hosts: Mapping[str, Host]) -> list[Outcome]:
+    """Chosen controls on hosts that could not be observed are held by name, not dropped."""
+    missing = [name for name in inventory.hosts if name not in hosts]
+    found = []
+    for entry in chosen:
+        component = entry.control.component
+        for name in missing:
+            on_plane = name in inventory.control_plane or (component == "etcd" and name in inventory.etcd)
+            if component == "kube-proxy" or (component in STATIC_PODS and not on_plane):
+                continue
+            reason = f"could not be observed: {inventory.unreachable.get(name, 'no reason is known')}"
+            found.append(Outcome(entry.control.id, entry.control.path, name, "held", reason=reason, held_by="observation"))
+    return found
+
+
+def refused_requests(chosen: Sequence[Selected], refused: Mapping[str, str], hosts: Mapping[str, Host]) -> list[Outcome]:
+    """Nodes that ask for a certificate they must not have."""
+    control = next((entry.control for entry in chosen if entry.control.id == BOOTSTRAP), None)
+    if control is None:
+        return []
+    names = {host.node: name for name, host in hosts.items()}
+    return [
+        Outcome(control.id, control.path, names.get(node), "deviation", reason=f"{node}: {reason}")
+        for node, reason in sorted(refused.items())
+    ]
+
+
+def old_processes(host: Host, draft: HostDraft, components: Mapping[str, str]) -> list[Outcome]:
+    """The host's outcomes; those of a component that runs with something else than its files say are deviations, unless it restarts anyway.
+
+    components: the component of each control.
+    """
+    causes = {name: cause for name, component in host.components.items() if name not in draft.pods and (cause := _old(host, component))}
+    kubelet_restarts = any(edit.restarts == "kubelet" for edit in draft.edits)
+    kubelet = None if kubelet_restarts else _old_kubelet(host)
+    if kubelet:
+        causes["kubelet"] = kubelet
+    if not causes:
+        return draft.outcomes
+    return [_degraded(outcome, causes.get(components[outcome.id])) for outcome in draft.outcomes]
+
+
+def _degraded(outcome: Outcome, cause: str | None) -> Outcome:
+    return replace(outcome, status="deviation", reason=cause) if cause and outcome.status == "ok" else outcome
+
+
+def _old(host: Host, component: Component) -> str | None:
+    if component.stale:
+        return f"{component.name} runs with other arguments than its manifest says; the kubelet has not taken the manifest up"
+    started = component.seen.get("started")
+    for flag in _START_ONLY.get(component.name, ()):
+        path = component.argv.value(flag)
+        if path and _newer(host, path, started):
+            return f"{component.name} is older than {path}, which it reads at start only; restart it"
+    return None
+
+
+def _old_kubelet(host: Host) -> str | None:
+    if host.kubelet is None:
+        return None
+    started = host.seen["kubelet"].get("started")
+    paths = [host.kubelet.path, *(path for path, _config in host.kubelet.dropins)]
+    newer = next((path for path in paths if path and _newer(host, path, started)), None)
+    return f"the kubelet is older than {newer}, which it reads at start only; restart it" if newer else None
+
+
+def _newer(host: Host, path: str, started: float | None) -> bool:
+    mtime = host.file(path).get("mtime")
+    return started is not None and mtime is not None and float(mtime) > started + _SLACK_S
+
+
+def shadowing_manifests(hosts: Mapping[str, Host], drafts: Mapping[str, HostDraft]) -> list[PlanError]:
+    """Copies of a manifest in the kubelet's directory: it reads them as the same pod, and may run the old one."""
+    errors = []
+    for name, draft in drafts.items():
+        for path in hosts[name].seen.get("manifests_foreign") or ():
+            file = path.rpartition("/")[2]
+            component = next((one for one in draft.pods if file.startswith(one)), None)
+            if component:
+                cause = f"the kubelet reads this file as a pod too, next to the manifest of {component}, and may run either"
+                errors.append(PlanError(name, path, cause, "move it out of the manifests directory"))
+    return errors
+
+
+def open_transactions(hosts: Mapping[str, Host]) -> list[PlanError]:
+    """Transactions that have not ended: at work for another run, or interrupted and not yet undone."""
+    return [
+        PlanError(
+            name,
+            f"/var/lib/ninepaths/transactions/{entry['id']}",
+            "a transaction of another run is at work here, or was interrupted",
+            "wait until it has ended and run again; a harden run finishes or undoes an interrupted one first",
+        )
+        for name, host in hosts.items()
+        for entry in host.seen.get("journals") or ()
+        if entry["state"] == "open"
+    ]
+
+
+def warnings(inventory: Inventory, hosts: Mapping[str, Host]) -> list[str]:
+    found = [f"node {node} is in the cluster, but not in the inventory" for node in cluster_inventory.strangers(inventory, hosts)]
+    found += [f"{name} was not observed: {reason}" for name, reason in sorted(inventory.unreachable.items())]
+    for name, host in hosts.items():
+        found += [
+            f"{name}: an interrupted run left {entry['id']} open" for entry in host.seen.get("journals") or () if entry["state"] == "open"
+        ]
+        found += [
+            f"{name}: the kubelet reads {path} as a pod"
+            for path in host.seen.get("manifests_foreign") or ()
+            if any(path.rpartition("/")[2].startswith(component) for component in STATIC_PODS)
+        ]
+    return found

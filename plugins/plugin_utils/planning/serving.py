@@ -1,0 +1,227 @@
+# Copyright: ninepaths contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Kubelets' serving certificates: who serves a signed one, who will, which names each node may have, and who approves."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.controls.settings import Settings
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.documents.config_file import effective
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.planning import approver
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.planning.drafts import ROOT, Edit, HostDraft
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.planning.evaluate import BOOTSTRAP_FIELD, own_directory
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.planning.inventory import control_planes, node_names
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.planning.model import Inventory, sha256
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.planning.observed import Host
+
+BOOTSTRAP = "kubelet-serving-bootstrap"
+_KCM = "kube-controller-manager"
+_SIGNING_KEYS = ("cluster-signing-kubelet-serving-key-file", "cluster-signing-key-file")
+
+Hosts = Mapping[str, Host]
+
+
+@dataclass(frozen=True)
+class Serving:
+    """`unverified`: nodes that some control plane could not verify. `coming`: those of them that will be, after the certificates wave.
+
+    blocked: why the others will not, by node.
+    """
+
+    unverified: tuple[str, ...]
+    coming: tuple[str, ...]
+    blocked: Mapping[str, str]
+
+
+def allowed_names(hosts: Hosts, settings: Settings) -> dict[str, dict[str, list[str]]]:
+    """The names and addresses that a node's certificate may hold: those seen on the host itself, and those the operator gave it."""
+    given = dict(settings.node_addresses)
+    found: dict[str, dict[str, list[str]]] = {}
+    for name in sorted(hosts):
+        host = hosts[name]
+        if not host.seen.get("kubelet"):
+            continue
+        extra = {*given.get(host.node, ()), *given.get(name, ())}
+        addresses = {address for address in extra if _is_ip(address)}
+        names = {host.node, str(host.seen["host"]["hostname"]), *(extra - addresses)}
+        found[host.node] = {"dns": sorted(names), "ip": sorted({*host.seen["host"].get("addresses", ()), *addresses})}
+    return found
+
+
+def remembered_names(planes: Iterable[Host], nodes: Iterable[str]) -> dict[str, dict[str, list[str]]]:
+    """What the approver on these control planes knows already, of nodes that are (still) in the cluster.
+
+    A run that did not see a node (--limit, a host that is down) must not make the approver forget it: its next renewal would be refused.
+    """
+    found: dict[str, dict[str, list[str]]] = {}
+    wanted = set(nodes)
+    for host in planes:
+        for node, names in approver.read(str(host.file(approver.CONFIG).get("text") or "")).items():
+            if node in wanted:
+                found.setdefault(node, names)
+    return found
+
+
+def conditions(inventory: Inventory, hosts: Hosts, assets: Mapping[str, bytes]) -> dict[str, str | None]:
+    """The conditions of the whole cluster that do not depend on what is planned. Values: why one does not hold, None where it does."""
+    planes = control_planes(inventory, hosts)
+    missing = [name for name in inventory.control_plane if name not in hosts]
+    unseen = (
+        f"{', '.join(missing)} could not be observed: {inventory.unreachable.get(missing[0], 'no reason is known')}" if missing else None
+    )
+    return {
+        "cluster-ca-key": unseen or _ca_key(planes),
+        "serving-csr-approver": _approver(planes, assets, unseen),
+        "no-stale-tokens": _stale_tokens(planes, unseen),
+    }
+
+
+def _ca_key(planes: Iterable[Host]) -> str | None:
+    for host in planes:
+        manager = host.components.get(_KCM)
+        key = next((value for flag in _SIGNING_KEYS if manager and (value := manager.argv.value(flag))), None)
+        if key is None:
+            return f"the controller manager of {host.name} has no key to sign certificates with (an external CA)"
+        if not host.exists(key):
+            return f"{key} is not on {host.name}: the controller manager there cannot sign certificates"
+    return None
+
+
+def _approver(planes: list[Host], assets: Mapping[str, bytes], unseen: str | None) -> str | None:
+    if others(planes):
+        return None
+    if approver.PROGRAM not in assets:
+        return "nothing approves the kubelets' certificate requests, and ours is not part of this run"
+    return unseen
+
+
+def others(planes: Iterable[Host]) -> tuple[str, ...]:
+    """Approvers of somebody else that run in the cluster."""
+    return tuple(sorted({name for host in planes for name in (host.cluster or {}).get("approvers") or () if name != approver.TIMER}))
+
+
+def _stale_tokens(planes: Iterable[Host], unseen: str | None) -> str | None:
+    counts = [(host.cluster or {}).get("stale_tokens") for host in planes]
+    used = [count for count in counts if count]
+    if used:
+        times = f"pods have used tokens past their hour {sum(used)} times since the apiserver started"
+        return f"{times}; restart them, or update their client libraries, first"
+    if unseen or not counts or None in counts:
+        return unseen or "the apiserver's count of stale tokens could not be read"
+    return None
+
+
+def state(inventory: Inventory, hosts: Hosts, drafts: Mapping[str, HostDraft]) -> Serving:
+    """Who serves what, given the drafts of the kubelets."""
+    nodes = sorted(node_names(inventory, hosts) or ())
+    planes = control_planes(inventory, hosts)
+    by_node = {host.node: host for host in hosts.values() if host.seen.get("kubelet")}
+    verified = [_verified(host) for host in planes]
+    unverified = [node for node in nodes if not all(node in found for found in verified)]
+    refusals = refused_requests(inventory, hosts)
+    blocked = {node: reason for node in unverified if (reason := _blocked(node, by_node.get(node), drafts, refusals.get(node), inventory))}
+    return Serving(tuple(unverified), tuple(node for node in unverified if node not in blocked), blocked)
+
+
+def as_observed(found: Serving, inventory: Inventory, hosts: Hosts) -> Serving:
+    """The same without prediction: what is not verified now is in the way, since the certificates wave is over."""
+    blocked = dict(found.blocked)
+    for node in found.coming:
+        causes = [f"{host.name} cannot verify it ({error})" for host in control_planes(inventory, hosts) if (error := _error(host, node))]
+        blocked[node] = "; ".join(causes)
+    return Serving(found.unverified, (), blocked)
+
+
+def _error(host: Host, node: str) -> str | None:
+    """Why a control plane cannot verify a node's kubelet."""
+    if node in _verified(host):
+        return None
+    seen = [entry for entry in (host.cluster or {}).get("kubelets") or () if entry["node"] == node and not entry["verified"]]
+    return str(seen[0].get("error") or "no reason is known") if seen else "it was not tried"
+
+
+def condition(serving: Serving, inventory: Inventory, hosts: Hosts) -> str | None:
+    """Why not every kubelet serves, or will serve, a certificate that every control plane can verify."""
+    missing = [name for name in inventory.control_plane if name not in hosts]
+    if missing:
+        return f"{', '.join(missing)} could not be observed, so nobody knows what it can verify"
+    if node_names(inventory, hosts) is None:
+        return "no apiserver answered, so the nodes are not known"
+    if not serving.blocked:
+        return None
+    named = "; ".join(f"{node}: {reason}" for node, reason in sorted(serving.blocked.items())[:5])
+    more = f" (and {len(serving.blocked) - 5} more)" if len(serving.blocked) > 5 else ""
+    return f"waits until every node serves a signed certificate: {named}{more}"
+
+
+def _verified(host: Host) -> frozenset[str]:
+    """Nodes whose kubelet a control plane has verified, at every address that it may use."""
+    seen = (host.cluster or {}).get("kubelets") or ()
+    failed = {entry["node"] for entry in seen if not entry["verified"]}
+    return frozenset(entry["node"] for entry in seen) - failed
+
+
+def _refusal(planes: Iterable[Host], node: str) -> str | None:
+    """Why the approver refuses the newest request of a node."""
+    requests = [request for host in planes for request in (host.cluster or {}).get("serving_csrs") or () if request["node"] == node]
+    newest = max(requests, key=lambda request: (request["created"], request["name"]), default=None)
+    if newest is None or newest["state"] != "pending" or newest["verdict"] == "ok":
+        return None
+    return f"its request {newest['name']} is refused: {newest['verdict']}"
+
+
+def _blocked(node: str, host: Host | None, drafts: Mapping[str, HostDraft], refusal: str | None, inventory: Inventory) -> str | None:
+    if host is None:
+        unreachable = {name: reason for name, reason in inventory.unreachable.items() if name == node}
+        return f"not observed ({unreachable[node]})" if unreachable else "not in the inventory, or not observed"
+    if refusal:
+        return refusal
+    outcome = next((outcome for outcome in drafts[host.name].outcomes if outcome.id == BOOTSTRAP), None)
+    if outcome is not None and outcome.status in ("ok", "change"):
+        return None
+    if effective(host.kubelet.layers if host.kubelet else (), BOOTSTRAP_FIELD) is True:
+        return None
+    return f"{BOOTSTRAP} is {outcome.status}: {outcome.reason}" if outcome else f"{BOOTSTRAP} is not chosen"
+
+
+def refused_requests(inventory: Inventory, hosts: Hosts) -> dict[str, str]:
+    """Nodes with a pending request that the approver refuses, with the reason."""
+    planes = control_planes(inventory, hosts)
+    nodes = {str(request["node"]) for host in planes for request in (host.cluster or {}).get("serving_csrs") or ()}
+    return {node: reason for node in sorted(nodes) if (reason := _refusal(planes, node))}
+
+
+def waiting_requests(inventory: Inventory, hosts: Hosts) -> tuple[str, ...]:
+    """Nodes with a pending request that may be approved."""
+    found = {
+        str(request["node"])
+        for host in control_planes(inventory, hosts)
+        for request in (host.cluster or {}).get("serving_csrs") or ()
+        if request["state"] == "pending" and request["verdict"] == "ok"
+    }
+    return tuple(sorted(found))
+
+
+def install_approver(host: Host, draft: HostDraft, program: bytes, nodes: Mapping[str, Mapping[str, list[str]]]) -> None:
+    """Our approver on a control plane: its program and units, and which names each node may have."""
+    reason = "It approves the kubelets' requests for serving certificates, now and when they are renewed."
+    draft.edits.append(own_directory((BOOTSTRAP,)))
+    found = approver.assets(program, nodes)
+    for directory in sorted({asset.path.rpartition("/")[0] for asset in found if asset.path.startswith("/usr/local/")}):
+        draft.edits.append(Edit("files", directory, "dir", None, None, "0700", ROOT, ROOT, (BOOTSTRAP,), None, reason))
+    for asset in found:
+        draft.edits.append(Edit("files", asset.path, "file", asset.content, None, asset.mode, ROOT, ROOT, (BOOTSTRAP,), None, reason))
+    running = approver.TIMER in ((host.cluster or {}).get("approvers") or ())
+    if not running or any(host.file(asset.path).get("sha256") != sha256(asset.content) for asset in found):
+        draft.units = (approver.TIMER,)
+
+
+def _is_ip(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
