@@ -173,10 +173,29 @@ def test_no_token_is_stale_once_tokens_are_not_extended(root: Path, authority: A
     assert observe(root / "b", authority, answers, [*ARGV, "--service-account-extend-token-expiration=false"])[0]["stale_tokens"] == 0
 
 
-def test_an_apiserver_that_is_not_ready_says_why(root: Path, authority: Authority, answers: dict[str, Any]) -> None:
-    answers["/readyz?verbose"] = (500, "[+]ping ok\n[-]etcd failed: reason withheld\nreadyz check failed\n")
+NOT_READY = (500, "[+]ping ok\n[-]etcd failed: reason withheld\nreadyz check failed\n")
+
+
+def test_an_apiserver_that_stays_not_ready_says_why(
+    root: Path, authority: Authority, answers: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slept: list[float] = []
+    monkeypatch.setattr(cluster.time, "sleep", slept.append)
+    answers["/readyz?verbose"] = NOT_READY
     found, _problems = observe(root, authority, answers, ARGV)
     assert (found["readyz"], found["detail"]) == (False, "[-]etcd failed: reason withheld")
+    assert len(slept) == cluster.LOOKS - 1
+
+
+def test_a_readiness_that_flaps_once_does_not_count(
+    root: Path, authority: Authority, answers: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def mend(_seconds: float) -> None:
+        answers["/readyz?verbose"] = (200, "readyz check passed\n")
+
+    monkeypatch.setattr(cluster.time, "sleep", mend)
+    answers["/readyz?verbose"] = NOT_READY
+    assert observe(root, authority, answers, ARGV)[0]["readyz"] is True
 
 
 def test_what_the_apiserver_refuses_is_a_problem_and_an_empty_part(root: Path, authority: Authority, answers: dict[str, Any]) -> None:
