@@ -7,6 +7,7 @@ from __future__ import annotations
 import copy
 import json
 import os
+import re
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +35,11 @@ class Playbook:
 
     rc: int
     output: str
+
+    @property
+    def changed(self) -> int:
+        """Number of changes over all hosts, as the recap counts them."""
+        return sum(int(number) for number in re.findall(r"\bchanged=(\d+)", self.output))
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,17 @@ from pathlib import Path
 import pytest
 
 from .bed import ROOT, Bed
+from .live import Hardened, harden, start_pods
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Our marker."""
+    config.addinivalue_line("markers", "changes_cluster: the test hardens the bed; it comes after those that want a default cluster")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests that change the cluster come last, so that one bed does for all."""
+    items.sort(key=lambda item: item.get_closest_marker("changes_cluster") is not None)
 
 
 @pytest.fixture(scope="session")
@@ -19,3 +30,10 @@ def bed() -> Bed:
     if not (folder / "bed.json").exists():
         pytest.fail(f"{folder}: no test bed; start one with 'make testbed-up'")
     return Bed(folder)
+
+
+@pytest.fixture(scope="session")
+def hardened(bed: Bed, tmp_path_factory: pytest.TempPathFactory) -> Hardened:
+    """The bed, hardened once by the letter of cis-level-2, under requests for logs."""
+    start_pods(bed)
+    return harden(bed, tmp_path_factory.mktemp("literal"))

@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Clients that use a cluster while something is done to it, and count what they lose.
 
-`python3 -m tests.oracles.clients --bed .testbed --out FILE [--logs NODE] -- COMMAND …` runs COMMAND, meanwhile reads and writes
-20 times a second through the control-plane endpoint (a new connection each), and fetches a pod's log from a node 5 times a second.
+`python3 -m tests.oracles.clients --bed .testbed --out FILE [--pod-log PATH] -- COMMAND …` runs COMMAND, meanwhile reads and writes
+20 times a second through the control-plane endpoint (a new connection each), and fetches a pod's log from its node 5 times a second.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.client import HTTPException, HTTPSConnection
 from pathlib import Path
@@ -31,17 +32,39 @@ TIMEOUT_S = 10.0
 OBJECT = "/api/v1/namespaces/default/configmaps/ninepaths-client"
 
 
+@dataclass(frozen=True)
+class Loss:
+    """A request that was lost: when it was sent (seconds since the tally's start), what it was, and why."""
+
+    at: float
+    what: str
+    cause: str
+
+
 @dataclass
 class Tally:
-    """What one client sent and what it lost: [(seconds since the start, what, cause)]."""
+    """What one client sent, when, and what it lost. `started`: seconds since the epoch."""
 
-    sent: int = 0
-    lost: list[tuple[float, str, str]] = field(default_factory=list)
+    started: float = field(default_factory=time.time)
+    sent: list[float] = field(default_factory=list)
+    lost: list[Loss] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
+
+    def count(self, what: str, action: Callable[[], object]) -> None:
+        """Do one request and remember how it went."""
+        at = time.time() - self.started
+        with self.lock:
+            self.sent.append(at)
+        try:
+            action()
+        except (OSError, HTTPException, subprocess.SubprocessError) as error:
+            with self.lock:
+                self.lost.append(Loss(round(at, 2), what, f"{type(error).__name__}: {error}"[:400]))
 
     def as_dict(self) -> dict[str, object]:
         """For the result file."""
-        return {"sent": self.sent, "lost": len(self.lost), "losses": self.lost[:1000]}
+        losses = [(loss.at, loss.what, loss.cause) for loss in self.lost[:1000]]
+        return {"sent": len(self.sent), "lost": len(self.lost), "losses": losses}
 
 
 class Client:
@@ -87,16 +110,6 @@ def _at_rate(per_second: float, action: Callable[[int], None], stop: threading.E
         thread.join(TIMEOUT_S + 5)
 
 
-def _counted(tally: Tally, started: float, what: str, action: Callable[[], object]) -> None:
-    with tally.lock:
-        tally.sent += 1
-    try:
-        action()
-    except (OSError, HTTPException, subprocess.SubprocessError) as error:
-        with tally.lock:
-            tally.lost.append((round(time.monotonic() - started, 2), what, f"{type(error).__name__}: {error}"[:200]))
-
-
 def _prepare(client: Client) -> None:
     try:
         client.request("POST", OBJECT.rsplit("/", 1)[0], {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": OBJECT.rsplit("/", 1)[1]}})
@@ -111,26 +124,54 @@ def _read_or_write(client: Client, number: int) -> object:
     return client.request("PATCH", OBJECT, {"data": {"n": str(number)}}, "application/merge-patch+json")
 
 
-def run(bed: Path, command: list[str], pod_log: str | None) -> dict[str, object]:
-    """Run `command` under load; `pod_log` is the API path of a pod's log to fetch as well."""
-    client, started, stop = Client(bed / "kubeconfig"), time.monotonic(), threading.Event()
-    _prepare(client)
-    requests, logs = Tally(), Tally()
-    loops = [(REQUESTS_PER_SECOND, lambda n: _counted(requests, started, "write" if n % 2 == 0 else "read", lambda: _read_or_write(client, n)))]
-    if pod_log:
-        path = pod_log
-        loops.append((LOGS_PER_SECOND, lambda _n: _counted(logs, started, "logs", lambda: client.request("GET", path))))
-    threads = [threading.Thread(target=_at_rate, args=(rate, action, stop)) for rate, action in loops]
+@contextmanager
+def _running(loops: Mapping[Callable[[int], None], float]) -> Iterator[None]:
+    """Every action at its rate, in threads, until the block has ended."""
+    stop = threading.Event()
+    threads = [threading.Thread(target=_at_rate, args=(rate, action, stop)) for action, rate in loops.items()]
     for thread in threads:
         thread.start()
     try:
-        done = subprocess.run(command, check=False)
-        time.sleep(3)  # what breaks right after the end counts as well
+        yield
     finally:
         stop.set()
         for thread in threads:
             thread.join()
-    return {"rc": done.returncode, "seconds": round(time.monotonic() - started, 1), "requests": requests.as_dict(), "logs": logs.as_dict()}
+
+
+@contextmanager
+def reading_logs(bed: Path, pod_logs: Mapping[str, str]) -> Iterator[dict[str, Tally]]:
+    """Fetch logs (API paths by name, e.g. by node) 5 times a second each while the block runs; yields what is counted, by name."""
+    client, tallies = Client(bed / "kubeconfig"), {name: Tally() for name in pod_logs}
+
+    def fetcher(name: str, path: str) -> Callable[[int], None]:
+        return lambda _number: tallies[name].count("logs", lambda: client.request("GET", path))
+
+    with _running({fetcher(name, path): LOGS_PER_SECOND for name, path in pod_logs.items()}):
+        yield tallies
+
+
+@contextmanager
+def reading_and_writing(bed: Path) -> Iterator[Tally]:
+    """Read and write an object 20 times a second while the block runs."""
+    client, tally = Client(bed / "kubeconfig"), Tally()
+    _prepare(client)
+
+    def action(number: int) -> None:
+        tally.count("read" if number % 2 else "write", lambda: _read_or_write(client, number))
+
+    with _running({action: REQUESTS_PER_SECOND}):
+        yield tally
+
+
+def run(bed: Path, command: list[str], pod_log: str | None) -> dict[str, object]:
+    """Run `command` under load; `pod_log` is the API path of a pod's log to fetch as well."""
+    started = time.monotonic()
+    with reading_and_writing(bed) as requests, reading_logs(bed, {"logs": pod_log} if pod_log else {}) as logs:
+        done = subprocess.run(command, check=False)
+        time.sleep(3)  # what breaks right after the end counts as well
+    seconds = round(time.monotonic() - started, 1)
+    return {"rc": done.returncode, "seconds": seconds, "requests": requests.as_dict(), "logs": logs.get("logs", Tally()).as_dict()}
 
 
 def main(argv: list[str]) -> int:

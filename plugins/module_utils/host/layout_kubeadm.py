@@ -34,7 +34,7 @@ CERTIFICATE_FLAG = re.compile(r"--[a-z-]*(?:ca-?file|cert-?file|client-certifica
 
 
 class Component(NamedTuple):
-    """A static pod's process; `processes` counts all that run in pods of this name, the pause process left out."""
+    """A static pod's process; `processes` counts those of its name in pods of its name: an exec probe or a shell beside it is no second one."""
 
     uid: str | None
     process: Process | None
@@ -150,4 +150,4 @@ def _choose(component: str, found: Sequence[tuple[str, Process]]) -> Component:
         return Component(None, None, 0)
     newest = max(named, key=lambda pair: pair[1].started)[0]
     first = min((process for uid, process in named if uid == newest), key=lambda process: (process.started, process.pid))
-    return Component(newest, first, len(found))
+    return Component(newest, first, len(named))

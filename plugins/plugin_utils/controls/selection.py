@@ -162,12 +162,19 @@ def _contradictions(found: Iterable[Selected]) -> list[str]:
     problems = []
     for number, one in enumerate(active):
         for other in active[number + 1:]:
-            if one.component == other.component and (_same_target(one, other) or _exclude_each_other(one, other)):
+            if one.component != other.component or _gives_way(one, other) or _gives_way(other, one):
+                continue
+            if _same_target(one, other) or _exclude_each_other(one, other):
                 problems.append(
                     f"{one.id} and {other.id} contradict each other over {other.component} {other.sets}; "
                     f"waive one of them or leave it out of {PREFIX}enable"
                 )
     return problems
+
+
+def _gives_way(one: Control, other: Control) -> bool:
+    """Whether one is content with what the other sets, and so stands in for it only where that is held."""
+    return any(name == other.sets for name, _value in one.unless)
 
 
 def _same_target(one: Control, other: Control) -> bool:

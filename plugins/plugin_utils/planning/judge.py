@@ -28,11 +28,15 @@ _RELEASED = "TLS 1.3 becomes the floor, which has ciphers of its own; with a lis
 
 @dataclass(frozen=True)
 class Obstacle:
-    """Why a control is not applied: `status` as in the plan, and what it waits for."""
+    """Why a control is not applied: `status` as in the plan, and what it waits for.
+
+    yields: 0 where it stands by itself; more where it is about what another control would set, which may not come to be.
+    """
 
     status: str
     reason: str
     held_by: str | None = None
+    yields: int = 0
 
 
 @dataclass(frozen=True)
@@ -117,7 +121,9 @@ def judge(target: Target, selected: Iterable[Selected]) -> Verdict:
         found = {item.id: obstacle for item in left if (obstacle := _obstacle(target, item, planned, now, here)) is not None}
         if not found:
             break
-        against.update(found)
+        # Of two controls that exclude each other one must be left, so the weaker obstacles wait until the others are settled.
+        first = min(obstacle.yields for obstacle in found.values())
+        against.update({name: obstacle for name, obstacle in found.items() if obstacle.yields == first})
     kept = [item for item in good if item.id not in released]
     gone = [item for item in good if item.id in released]
     outcomes += [_good(target, item, now) for item in kept]

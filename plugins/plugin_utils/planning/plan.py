@@ -35,6 +35,7 @@ __all__ = ["Inventory", "PlanError", "PlanErrors", "plan"]
 
 START, CONTROL_PLANES = "start", "control_planes"
 _SOURCE_REASON = "Upgrades and joins write what stands here."
+_PROXY_REASON = "Every kube-proxy reads its configuration here."
 
 
 def plan(
@@ -175,8 +176,8 @@ class _Planner:
         if not found.changed:
             return
         self.outcomes += found.outcomes
-        restarts = proxy.NAME if found.name == proxy.NAME else None
-        self.changes.append(jobs.configmap_change(found, host, restarts, _SOURCE_REASON))
+        restarts, reason = (proxy.NAME, _PROXY_REASON) if found.name == proxy.NAME else (None, _SOURCE_REASON)
+        self.changes.append(jobs.configmap_change(found, host, restarts, reason))
         self.cluster_steps.setdefault("cluster", []).append(jobs.configmap_step(found))
 
     def _minors(self) -> dict[str, str]:

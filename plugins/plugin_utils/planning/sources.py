@@ -25,6 +25,8 @@ from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.planning.obse
 KUBEADM, KUBELET = "kubeadm-config", "kubelet-config"
 _KEYS = {KUBEADM: "ClusterConfiguration", KUBELET: "kubelet"}
 _LOST = "it is lost at the next upgrade"
+# What works only with something that kubeadm-config cannot say; there alone it would break what kubeadm writes.
+_PATCHED = {"probes-without-anonymous": "works only with probes that kubeadm does not write; keep both in a patch (--patches)"}
 
 
 @dataclass
@@ -122,7 +124,7 @@ class _Arguments:
         own = [item for item in items if final is not None and item.rule.wanted is not None and show(final) == show(item.rule.wanted)]
         if all(satisfied(item.rule, there) for item in items) and not self._documents_differ(own, there):
             return self._mounted(config, own, given)
-        reason = self._cannot(key, finals, own)
+        reason = self._patched(items) or self._cannot(key, finals, own)
         if reason:
             self.source.warnings.append(f"{self.component}: --{key} {reason}; {_LOST}")
             return config
@@ -142,6 +144,10 @@ class _Arguments:
             for item in own:
                 self.source.served.add(item.id)
         return changed
+
+    def _patched(self, items: Sequence[Item]) -> str | None:
+        needs = [need for item in items for need in item.control.needs if need in _PATCHED]
+        return _PATCHED[needs[0]] if needs else None
 
     def _cannot(self, key: str, finals: Sequence[Value | None], own: Sequence[Item]) -> str | None:
         """Why kubeadm-config cannot or must not say what the hosts have."""

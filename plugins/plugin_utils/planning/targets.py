@@ -128,21 +128,31 @@ class ComponentTarget(_HostTarget):
         return not self._missing_mounts(item) and self._document_in_place(item)
 
     def obstacle(self, item: Item, planned: Planned) -> Obstacle | None:
+        return self._served(item, planned) or self._in_the_way(item) or self._conditions(item, planned) or self._conflict(item, planned)
+
+    def _served(self, item: Item, planned: Planned) -> Obstacle | None:
         view = self._view(planned)
         for name, value in item.control.unless:
             found = view.planned(name)
             if found is not None and same(like(value, show(found)), value):
-                return Obstacle("ok", f"--{name}={show(value)} serves it")
+                return Obstacle("ok", f"--{name}={show(value)} serves it", yields=1)
+        return None
+
+    def _conflict(self, item: Item, planned: Planned) -> Obstacle | None:
+        view = self._view(planned)
         for name in item.control.conflicts:
             if view.planned(name) is not None:
-                return Obstacle("held", f"--{name} is set, and both together do not work", name)
+                return Obstacle("held", f"--{name} is set, and both together do not work", name, yields=2)
+        return None
+
+    def _in_the_way(self, item: Item) -> Obstacle | None:
         if self.seen.knowledge.separate(self.name, self.minor, item.key) and len(self.argv.of(item.key)) > 1:
             return Obstacle("held", f"--{item.key} is there several times; change it by hand", item.key)
         try:
             self._missing_mounts(item)
         except static_pod.MountConflictError as error:
             return Obstacle("held", str(error), item.key)
-        return self._conditions(item, planned)
+        return None
 
     def _ours(self, item: Item, value: Value | None) -> bool:
         return value is not None and item.rule.wanted is not None and same(value, item.rule.wanted)

@@ -119,7 +119,15 @@ def test_the_first_process_counts_not_a_shell_beside_it(node: FakeNode) -> None:
     node.process(12, ["kube-apiserver", "--help"], node.path(UID), started=50)  # type: ignore[attr-defined]
     component = found(node)
     assert component.process is not None
-    assert (component.process.pid, component.processes) == (10, 3)
+    assert (component.process.pid, component.processes) == (10, 2)
+
+
+def test_an_exec_probe_is_no_second_process(node: FakeNode) -> None:
+    node.process(11, ["runc", "init"], node.path(UID), started=99)  # type: ignore[attr-defined]
+    node.process(12, ["/usr/local/bin/kubectl", "get", "--raw=/readyz"], node.path(UID), started=99)  # type: ignore[attr-defined]
+    component = found(node)
+    assert component.process is not None
+    assert (component.process.pid, component.processes) == (10, 1)
 
 
 def test_of_two_pods_the_newer_one_counts(node: FakeNode) -> None:

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -54,6 +55,14 @@ def with_flags(hosts: Cluster, component: str, *flags: str, without: str = "", h
     text = text.replace(marker, marker + "".join(f"    - {flag}\n" for flag in flags))
     hosts[host]["files"][path] = file(text)
     hosts[host]["components"][component]["argv"] = argv(text)
+    return hosts
+
+
+def with_exec_probes(hosts: Cluster, host: str = "cp1") -> Cluster:
+    """The apiserver's probes run a command, as after a patch; nothing asks it anonymously."""
+    path = f"{MANIFESTS}/kube-apiserver.yaml"
+    text = re.sub(r"      httpGet:\n(        .*\n)+", "      exec:\n        command: [/healthy]\n", hosts[host]["files"][path]["text"])
+    hosts[host]["files"][path] = file(text)
     return hosts
 
 
@@ -157,6 +166,17 @@ class TestFlags:
         own = control("mine", flag="profiling", value=False, merge="exact", unless=(("anonymous-auth", False),))
         assert outcome(planned(with_flags(cluster(), "kube-apiserver", "--anonymous-auth=false"), chosen=[own]), "mine").status == "ok"
         assert outcome(planned(cluster(), chosen=[own]), "mine").status == "change"
+
+    def test_one_that_gives_way_stands_in_while_the_other_is_held(self) -> None:
+        """The two exclude each other: exactly one of them is applied, whatever is in the way of the other."""
+        done = planned(cluster(), profile="cis-level-2")
+        assert (outcome(done, "anonymous-auth-off").status, outcome(done, "anonymous-auth-off").held_by) == ("held", "probes-without-anonymous")
+        assert outcome(done, "anonymous-only-on-health").status == "change"
+        assert any(item.startswith("--authentication-config=") for item in new_argv(done, "kube-apiserver"))
+        other = planned(with_exec_probes(cluster()), profile="cis-level-2")
+        assert (outcome(other, "anonymous-auth-off").status, outcome(other, "anonymous-only-on-health").status) == ("change", "ok")
+        assert "--anonymous-auth=false" in new_argv(other, "kube-apiserver")
+        assert not any(item.startswith("--authentication-config=") for item in new_argv(other, "kube-apiserver"))
 
     def test_a_flag_that_is_dropped_goes_although_the_value_is_right(self) -> None:
         own = control("mine", flag="profiling", value=False, merge="exact", drops=("v",))

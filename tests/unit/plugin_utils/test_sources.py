@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -152,6 +153,18 @@ def test_a_flag_that_the_next_minor_does_not_know_is_left_out() -> None:
     assert [warning for warning in done.warnings if "--request-timeout is unknown to kube-apiserver 1.36" in warning]
 
 
+def test_what_works_only_with_patched_probes_is_left_to_a_patch() -> None:
+    """kubeadm would write its anonymous probes beside it, and kubelet would kill the apiserver after the upgrade."""
+    hosts = cluster()
+    path = f"{MANIFESTS}/kube-apiserver.yaml"
+    text = re.sub(r"      httpGet:\n(        .*\n)+", "      exec:\n        command: [/healthy]\n", hosts["cp1"]["files"][path]["text"])
+    hosts["cp1"]["files"][path] = file(text)
+    done = planned(hosts, profile="cis-level-2")
+    assert "--anonymous-auth=false" in done.jobs["cp1"]["control_planes"]["steps"][0]["changes"]["kube-apiserver"]["argv"]
+    assert arguments(done).values("kube-apiserver", "anonymous-auth") == ()
+    assert [warning for warning in done.warnings if "--anonymous-auth works only with probes" in warning and "lost at the next upgrade" in warning]
+
+
 def test_an_external_etcd_is_not_configured_by_kubeadm() -> None:
     text = "apiVersion: kubeadm.k8s.io/v1beta4\nkind: ClusterConfiguration\netcd: {external: {endpoints: [https://10.0.0.9:2379]}}\n"
     assert arguments(planned(with_data(cluster(), "kubeadm-config", "ClusterConfiguration", text))).data["etcd"] == {
@@ -176,6 +189,8 @@ def test_kube_proxy_is_one_for_the_cluster() -> None:
     assert data is not None and set(data) == {"config.conf"}
     assert "metricsBindAddress: 127.0.0.1:10249  # old\n" in data["config.conf"]
     assert done.restarts["kube-proxy"] == 1
+    (change,) = [change for change in done.changes if change.target == "ConfigMap kube-system/kube-proxy"]
+    assert "Upgrades" not in change.reason  # kubeadm writes nothing there at an upgrade
 
 
 def test_a_cluster_without_these_config_maps() -> None:
