@@ -37,6 +37,8 @@ def command(*argv: str, timeout: float) -> str:
 
 
 def up(leg: Leg, bed: Bed) -> str:
+    # An interrupted run may have left it; a cluster that is hardened already proves little.
+    down(leg, bed)
     command("make", "testbed-up", f"BED={leg.bed}", f"KUBERNETES={leg.minor}", f"NODE_RELEASE={leg.release}", timeout=7200)
     python = bed.ssh(bed.nodes[0], "/usr/bin/python3 --version").strip()
     return f"Kubernetes {bed.facts['kubernetes']}, etcd {bed.facts['versions']['etcd']}, {python}"
