@@ -58,7 +58,10 @@ molecule-ha: setup ## the HA scenario: 3 control planes behind a load balancer
 test: ## everything CI runs (under 60 minutes with a warm cache)
 	@tests/all
 
-test-long: test ## what is too long for CI, too
+versions: setup ## supported minors and Python 3.9 on real clusters: VERSIONS="1.31 1.36/bullseye"
+	@$(BIN)/python -m tests.versions
+
+test-long: test versions ## what is too long for CI, too
 
 demo: setup ## from nothing to a hardened real cluster and its report
 	@tests/demo
@@ -69,4 +72,4 @@ docs: setup ## generate the reference pages
 flags: setup ## read flags, types and defaults from the binaries of every minor
 	@tools/flags/generate
 
-.PHONY: help setup collection-link lock lint unit sanity integration molecule molecule-ha test test-long demo docs flags
+.PHONY: help setup collection-link lock lint unit sanity integration molecule molecule-ha versions test test-long demo docs flags

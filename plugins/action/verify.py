@@ -5,12 +5,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import time
+from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
 
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.execution import stages
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.execution.catalogue import observation_request
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.execution.cluster import ClusterAction
+
+# Seconds between attempts. A kubelet that has just restarted on a busy machine may take longer to answer than one request lasts.
+PAUSES = (2.0, 5.0, 10.0, 20.0)
 
 
 class ActionModule(ClusterAction):
@@ -24,15 +28,27 @@ class ActionModule(ClusterAction):
         spool, hosts = self.spool(), [str(host) for host in options["hosts"]]
         if self.check_mode:
             return {"changed": False, "verified": []}
-        observed = self.program("observe", observation_request(spool, dict(self.settings(task_vars).node_addresses), ()), task_vars)
-        running = {str(kubelet["node"]): kubelet.get("configz") for kubelet in (observed.get("cluster") or {}).get("kubelets", [])}
         plan, before = spool.get("plan", "first"), spool.all("observation")
+        nodes = {host: str(before[host]["host"]["node"]) for host in hosts}
+        running = self._running(observation_request(spool, dict(self.settings(task_vars).node_addresses), ()), nodes.values(), task_vars)
         found = [
             surprise
-            for host in hosts
-            for surprise in stages.kubelet_differences(plan, self.controls(), host, running.get(str(before[host]["host"]["node"])))
+            for host, node in nodes.items()
+            for surprise in stages.kubelet_differences(plan, self.controls(), host, running.get(node))
         ]
         if found:
             advice = "no further kubelet is touched; look at the kubelet's journal on this host"
             raise self.failed(task_vars, [surprise.as_error(advice) for surprise in found])
         return {"changed": False, "verified": hosts}
+
+    def _running(self, request: Mapping[str, Any], nodes: Iterable[str], task_vars: dict[str, Any]) -> dict[str, Any]:
+        """Node -> the configuration its kubelet runs with; asked again for a while if one of them does not say."""
+        wanted = set(nodes)
+        for pause in (*PAUSES, None):
+            observed = self.program("observe", request, task_vars)
+            kubelets = (observed.get("cluster") or {}).get("kubelets", [])
+            running = {str(kubelet["node"]): kubelet["configz"] for kubelet in kubelets if kubelet.get("configz") is not None}
+            if pause is None or wanted <= set(running):
+                break
+            time.sleep(pause)
+        return running

@@ -59,6 +59,7 @@ class Bed:
     nodes: tuple[Node, ...] = ()
     state: str = "starting"
     checkout: str = str(paths.CHECKOUT)
+    release: str = ""
     schema: int = field(default=SCHEMA)
 
     @property

@@ -19,7 +19,7 @@ def _machine() -> cluster.Machine:
 
 
 def _up(arguments: argparse.Namespace) -> None:
-    request = cluster.Request(arguments.bed, arguments.control_planes, arguments.workers, arguments.kubernetes, arguments.source)
+    request = cluster.Request(arguments.bed, arguments.control_planes, arguments.workers, arguments.kubernetes, arguments.source, arguments.node_release)
     cluster.up(_machine(), request)
 
 
@@ -86,6 +86,7 @@ def parser() -> argparse.ArgumentParser:
         versioned(one)
     up.add_argument("--control-planes", type=int, default=1, help="1, or an odd number behind a load balancer (default: %(default)s)")
     up.add_argument("--workers", type=int, default=1, help="(default: %(default)s)")
+    up.add_argument("--node-release", default="", metavar="CODENAME", help="nodes run this release of the machine's distribution (default: its own)")
     down.add_argument("--all", action="store_true", help="all beds of this checkout")
     add.add_argument("name", help="name of the node")
     add.add_argument("--role", choices=(WORKER, CONTROL_PLANE), default=WORKER, help="(default: %(default)s)")

@@ -32,6 +32,7 @@ class Request:
     workers: int
     kubernetes: str
     source: str
+    release: str = ""
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,7 @@ def up(machine: Machine, request: Request) -> None:
     began = time.monotonic()
     binaries = provider.provide(versions.release(request.kubernetes), machine.host.architecture, request.source)
     store = imagestore.provide(machine.host, binaries)
-    node_image = image.node_image(machine.podman, machine.host, binaries, store.references["pause"])
+    node_image = image.node_image(machine.podman, machine.host, binaries, store.references["pause"], request.release)
     bed = Bed(
         name=request.name,
         subnet=_new_bed(machine.podman, request.name),
@@ -94,6 +95,7 @@ def up(machine: Machine, request: Request) -> None:
         tool_image=imagestore.TOOL_IMAGE,
         image_store=str(store.folder),
         highly_available=request.control_planes > 1,
+        release=request.release or machine.host.codename,
     )
     bed = _plan_nodes(bed, request)
     beds.save(bed)

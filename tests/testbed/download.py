@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import http.client
 import re
 import shutil
 import tarfile
@@ -12,19 +13,18 @@ import urllib.request
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 
-from tests.testbed import paths
+from tests.testbed import paths, recipes
 from tests.testbed.errors import BedError, ChecksumError
 from tests.testbed.recipes import Download
 
-RELEASE_HOSTS = ("https://dl.k8s.io/", "https://github.com/")
 CONNECT_SECONDS = 3.0
 READ_SECONDS = 60.0
 
 
-def reachable(urls: tuple[str, ...] = RELEASE_HOSTS) -> bool:
+def reachable() -> bool:
     """Whether the release hosts answer at all, asked once with a short time-out."""
-    for url in urls:
-        request = urllib.request.Request(url, method="HEAD")
+    for host in (recipes.KUBERNETES_HOST, recipes.GITHUB_HOST):
+        request = urllib.request.Request(f"{host}/", method="HEAD")
         try:
             urllib.request.urlopen(request, timeout=CONNECT_SECONDS).close()
         except urllib.error.HTTPError as error:
@@ -51,7 +51,7 @@ def fetch(url: str, target: Path) -> None:
     try:
         with urllib.request.urlopen(url, timeout=READ_SECONDS) as answer, target.open("wb") as out:
             shutil.copyfileobj(answer, out, 1 << 20)
-    except OSError as error:
+    except (OSError, http.client.HTTPException) as error:
         raise BedError(f"download of {url} failed: {error}", "try again, or build from source with --source build") from error
 
 

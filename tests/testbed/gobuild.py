@@ -68,10 +68,38 @@ def ldflags(recipe: Recipe, upstream: Upstream) -> str:
     return " ".join(["-s", "-w", *(f"-X {name}={value}" for name, value in recipe.stamps(upstream).items())])
 
 
-def build(recipe: Recipe, upstream: Upstream, go: str, target: Path) -> None:
-    """Build all binaries into `target` and copy the folders that belong to them."""
+def describes(info: str, package: str, tags: str, go_sum: str) -> bool:
+    """Whether `go version -m` tells of this package, these tags, and of nothing but the modules that go.sum pins."""
+    lines = [line.split() for line in info.splitlines()[1:] if line.strip()]
+    # A module that is replaced stands without a sum; what replaces it stands in the line after it, with one.
+    modules = {" ".join(fields[1:]) for fields in lines if fields[0] in ("mod", "dep", "=>") and len(fields) == 4}
+    built_with = [fields[1] for fields in lines if fields[0] == "build" and fields[1].startswith("-tags=")]
+    wanted = [f"-tags={tags.replace(' ', ',')}"] if tags else []
+    return ["path", package] in lines and built_with == wanted and bool(modules) and modules <= set(go_sum.splitlines())
+
+
+def built_before(binary: Path, recipe: Recipe, upstream: Upstream, go: str) -> bool:
+    """Whether an unfinished or older folder of the cache holds this binary as we would build it: it says so itself."""
+    if not binary.is_file():
+        return False
+    try:
+        info = run([go, "version", "-m", str(binary)])
+    except CommandError:
+        return False
+    go_sum = (upstream.module / "go.sum").read_text(encoding="utf-8")
+    return describes(info, recipe.packages[binary.name], recipe.tags, go_sum)
+
+
+def build(recipe: Recipe, upstream: Upstream, go: str, target: Path, earlier: Path) -> None:
+    """Build all binaries into `target` and copy the folders that belong to them.
+
+    What `earlier`, the folder that will be replaced, holds already is taken over: a recipe that has grown by one binary builds one.
+    """
     environment = {"CGO_ENABLED": "0", "GOTOOLCHAIN": "local", "GOWORK": "off", "GOFLAGS": "-mod=readonly -buildvcs=false"}
     for name, package in recipe.packages.items():
+        if built_before(earlier / name, recipe, upstream, go):
+            shutil.copy(earlier / name, target / name)
+            continue
         with step("binaries", f"go build {upstream.name} {upstream.version} {name}"):
             argv = [
                 go,

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import platform
+import re
 import resource
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -100,6 +101,11 @@ def apt_sources(distribution: str, codename: str, root: Path = Path("/")) -> Pat
         f"no apt sources for {distribution} {codename} found",
         f"looked at {', '.join(map(str, candidates))}; the bed needs Debian or Ubuntu",
     )
+
+
+def sources_for(release: str, codename: str, text: str) -> str:
+    """The machine's sources for another release of its distribution: the same mirrors and keys, other suites."""
+    return re.sub(rf"\b{re.escape(codename)}\b", release, text)
 
 
 def raise_inotify_instances() -> None:

@@ -26,6 +26,8 @@ NODE_HOOKS = (
     # Every node makes its own identity at its first boot.
     'rm -f "$1"/etc/ssh/ssh_host_* "$1"/etc/hostname && : > "$1"/etc/machine-id',
 )
+# Installers merge /usr in every release; the packages of those before bookworm do not say so.
+MERGED_USR = ("--setup-hook=/usr/share/mmdebstrap/hooks/merged-usr/setup00.sh",)
 UNITS = "usr/lib/systemd/system"
 WANTS = "etc/systemd/system/multi-user.target.wants"
 # What only makes sense on a machine of its own, or would write the machine's global sysctls.
@@ -61,26 +63,30 @@ class Entry:
         target.chmod(self.mode)
 
 
-def debootstrap(machine: host.Host, variant: str, packages: str, hooks: Sequence[str] = ()) -> Path:
-    """A root file system as a tar in the cache, from the machine's own suite and sources."""
-    sources = host.apt_sources(machine.distribution, machine.codename)
-    key = paths.digest(machine.codename, machine.architecture, variant, packages, *hooks)
-    target = paths.cache() / "rootfs" / f"{machine.codename}-{variant}-{key}.tar"
+def debootstrap(machine: host.Host, variant: str, packages: str, hooks: Sequence[str] = (), release: str = "") -> Path:
+    """A root file system as a tar in the cache, of the machine's own release or another one, from the machine's mirrors."""
+    release = release or machine.codename
+    key = paths.digest(release, machine.architecture, variant, packages, *hooks)
+    target = paths.cache() / "rootfs" / f"{release}-{variant}-{key}.tar"
     target.parent.mkdir(parents=True, exist_ok=True)
     with paths.locked("rootfs"):
         if not target.exists():
             with (
-                step("images", f"root file system of {machine.codename} for {packages.split(',')[0]} and others"),
+                step("images", f"root file system of {release} for {packages.split(',')[0]} and others"),
                 paths.whole_file(target) as new,
             ):
+                own = host.apt_sources(machine.distribution, machine.codename)
+                sources = new.with_name(own.name)
+                sources.write_text(host.sources_for(release, machine.codename, own.read_text(encoding="utf-8")), encoding="utf-8")
                 argv = [
                     "mmdebstrap",
                     "--quiet",
                     f"--variant={variant}",
                     f"--include={packages}",
                     *(f"--customize-hook={hook}" for hook in hooks),
+                    *(MERGED_USR if release != machine.codename else ()),
                 ]
-                run(as_root([*argv, machine.codename, str(new), str(sources)]), timeout=1800)
+                run(as_root([*argv, release, str(new), str(sources)]), timeout=1800)
     return target
 
 
@@ -135,9 +141,9 @@ CMD ["/lib/systemd/systemd"]
 """
 
 
-def node_image(podman: Podman, machine: host.Host, binaries: Mapping[str, Binaries], pause: str) -> str:
-    """The reference of the node's image, made when its content is new."""
-    rootfs = debootstrap(machine, "minbase", NODE_PACKAGES, NODE_HOOKS)
+def node_image(podman: Podman, machine: host.Host, binaries: Mapping[str, Binaries], pause: str, release: str = "") -> str:
+    """The reference of the node's image, made when its content is new; `release` is another one than the machine's."""
+    rootfs = debootstrap(machine, "minbase", NODE_PACKAGES, NODE_HOOKS, release)
     base = f"localhost/ninepaths-base:{rootfs.stem.rsplit('-', 1)[1]}"
     entries = node_entries(machine, binaries, pause)
     content = [f"{name} {entry.fingerprint()}" for name, entry in sorted(entries.items())]

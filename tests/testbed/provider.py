@@ -61,6 +61,10 @@ def choose_source(wanted: str) -> str:
 def provide(upstreams: Sequence[Upstream], architecture: str, source: str) -> dict[str, Binaries]:
     """All binaries of these upstreams; what is missing is made under a lock, so that two beds do not build twice."""
     store = paths.cache() / "binaries"
+    whole = {one.name: found for one in upstreams if (found := cached(one, store / str(one)))}
+    if len(whole) == len(upstreams):
+        # Not kept waiting by a bed whose binaries are being built.
+        return whole
     with paths.locked("binaries"):
         found = {one.name: cached(one, store / str(one)) for one in upstreams}
         missing = [one for one in upstreams if found[one.name] is None]
@@ -81,7 +85,7 @@ def _make(missing: Sequence[Upstream], store: Path, architecture: str, source: s
         recipe = RECIPES[upstream.name]
         with paths.whole_directory(store / str(upstream)) as work:
             if source == "build":
-                gobuild.build(recipe, upstream, go, work)
+                gobuild.build(recipe, upstream, go, work, store / str(upstream))
             else:
                 with step("binaries", f"download {upstream.name} {upstream.version}"):
                     for one in recipe.downloads(upstream, architecture):

@@ -9,6 +9,9 @@ from typing import Callable
 
 from tests.testbed.versions import GO_MODULES, Upstream
 
+KUBERNETES_HOST = "https://dl.k8s.io"
+GITHUB_HOST = "https://github.com"
+
 
 @dataclass(frozen=True)
 class Download:
@@ -31,11 +34,11 @@ class Recipe:
 
 
 def _github(project: str, version: str, name: str) -> str:
-    return f"https://github.com/{project}/releases/download/v{version}/{name}"
+    return f"{GITHUB_HOST}/{project}/releases/download/v{version}/{name}"
 
 
 def _kubernetes_downloads(upstream: Upstream, arch: str) -> Sequence[Download]:
-    base = f"https://dl.k8s.io/v{upstream.version}/bin/linux/{arch}"
+    base = f"{KUBERNETES_HOST}/v{upstream.version}/bin/linux/{arch}"
     return [Download(f"{base}/{name}", f"{base}/{name}.sha256") for name in RECIPES["kubernetes"].packages]
 
 

@@ -5,14 +5,16 @@ CONTROL_PLANES ?= 1
 WORKERS ?= 1
 KUBERNETES ?= 1.36
 BED ?= default
+NODE_RELEASE ?=
 
 TESTBED := python3 -m tests.testbed
 
 testbed-setup:
 	@$(TESTBED) setup
 
-testbed-up: testbed-setup ## real Kubernetes in containers: CONTROL_PLANES=1|3 WORKERS=n KUBERNETES=1.36 BED=name
-	@$(TESTBED) up --bed $(BED) --control-planes $(CONTROL_PLANES) --workers $(WORKERS) --kubernetes $(KUBERNETES)
+testbed-up: testbed-setup ## real Kubernetes in containers: CONTROL_PLANES=1|3 WORKERS=n KUBERNETES=1.36 BED=name NODE_RELEASE=bullseye
+	@$(TESTBED) up --bed $(BED) --control-planes $(CONTROL_PLANES) --workers $(WORKERS) --kubernetes $(KUBERNETES) \
+	  --node-release "$(NODE_RELEASE)"
 
 testbed-down: ## remove the bed BED and everything that belongs to it
 	@$(TESTBED) down --bed $(BED)

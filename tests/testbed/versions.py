@@ -42,8 +42,13 @@ GO_MODULES: Mapping[str, str] = {
 
 COMMON: Mapping[str, str] = {"containerd": "2.3", "cri-tools": "1.36", "cni-plugins": "1.9", "coredns": "1.14", "kube-bench": "0.15"}
 
-# A minor that a bed can run: add its module folder and a line here.
+# A minor that a bed can run: add its module folder and a line here. etcd is the minor that this kubeadm asks for.
 RELEASES: Mapping[str, Mapping[str, str]] = {
+    "1.31": {"kubernetes": "1.31", "etcd": "3.5", **COMMON},
+    "1.32": {"kubernetes": "1.32", "etcd": "3.5", **COMMON},
+    "1.33": {"kubernetes": "1.33", "etcd": "3.5", **COMMON},
+    "1.34": {"kubernetes": "1.34", "etcd": "3.6", **COMMON},
+    "1.35": {"kubernetes": "1.35", "etcd": "3.6", **COMMON},
     "1.36": {"kubernetes": "1.36", "etcd": "3.6", **COMMON},
     "1.37": {"kubernetes": "1.37", "etcd": "3.7", **COMMON},
 }

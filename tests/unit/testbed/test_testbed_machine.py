@@ -54,6 +54,12 @@ def test_apt_sources_of_another_release_do_not_count(tmp_path):
         host.apt_sources("debian", "trixie", tmp_path)
 
 
+def test_another_release_comes_from_the_same_mirrors():
+    text = "URIs: http://mirror.example/bookworms\nSuites: bookworm bookworm-updates\nSigned-By: /keys/debian-archive-keyring.gpg\n"
+    assert host.sources_for("bullseye", "bookworm", text) == text.replace("bookworm bookworm-", "bullseye bullseye-")
+    assert host.sources_for("bookworm", "bookworm", text) == text
+
+
 def test_kubelet_configuration_deviates_only_where_the_machine_asks_for_it():
     assert kubeadm.kubelet_configuration(ORDINARY).keys() == {"apiVersion", "kind", "cgroupDriver", *kubeadm.DISK}
     assert kubeadm.kubelet_configuration(ORDINARY)["cgroupDriver"] == "systemd"
