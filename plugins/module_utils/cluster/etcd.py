@@ -16,8 +16,8 @@ from ansible_collections.ninepaths.kubernetes.plugins.module_utils.host import l
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.host.files import Host
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.wire import http1, tls
 
-TIMEOUT = 5.0
-LIMIT = 1 << 24
+TIMEOUT, ANSWER = 5.0, 15.0  # seconds: for a step, and for a whole answer
+LIMIT = http1.MAX_BODY
 
 
 class EtcdError(Exception):
@@ -74,7 +74,7 @@ def call(url: Url, context: ssl.SSLContext | None, path: str, document: object =
 
 
 def _call(channel: socket.socket, where: str, path: str, document: object) -> dict[str, Any]:
-    connection = http1.Connection(channel, where)
+    connection = http1.Connection(channel, where, ANSWER)
     body = b"" if document is None else json.dumps(document).encode("utf-8")
     connection.send("POST" if body else "GET", path, {"Connection": "close", "Content-Type": "application/json"}, body)
     answer = connection.receive(LIMIT)

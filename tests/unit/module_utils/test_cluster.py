@@ -51,7 +51,8 @@ class FakeApi:
     def raw(self, path: str) -> tuple[int, str]:
         return self._look(path) or (404, "")
 
-    def another(self) -> FakeApi:
+    def another(self, seconds: float, limit: int) -> FakeApi:
+        assert (seconds, limit) == (10.0, 256 << 10)
         return self
 
     def close(self) -> None:
