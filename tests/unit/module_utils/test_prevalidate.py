@@ -188,6 +188,25 @@ def test_log_lines_are_made_harmless() -> None:
     assert len(node.harmless("x y" * 1000)) <= 300 and "\x1b" not in node.harmless("\x1b[31mred")
 
 
+@pytest.mark.parametrize(
+    ("said", "secret"),
+    [
+        ("Error: dial https://root:hunter2pw@db: refused", "hunter2pw"),
+        ("Error: dial https://root:hunter/2pw@db: refused", "2pw"),
+        ("error: key /" + "Ab3" * 20, "Ab3Ab3"),
+        ("error: key /" + "Ab3" * 16 + "/Ab3", "Ab3Ab3"),
+        ("error: key /ab+/" + "Ab3/" * 16, "Ab3/Ab3"),
+    ],
+)
+def test_no_secret_stands_in_a_log_line(said: str, secret: str) -> None:
+    assert secret not in node.harmless(said)
+
+
+def test_a_long_path_stays_readable() -> None:
+    path = "/var/lib/kubelet/pods/0ce8b99c-51be-4d42-880b-2eb5a4c51bad/etc-hosts"
+    assert path in node.harmless(f"Error: open {path}: no such file")
+
+
 def test_pairs_that_fit_pass(server_pair: Pair, client_pair: Pair, authority: Authority) -> None:
     ca = authority.pair.certificate_path
     argv = ["etcd", f"--cert-file={server_pair.certificate_path}", f"--key-file={server_pair.key_path}", f"--trusted-ca-file={ca}"]
