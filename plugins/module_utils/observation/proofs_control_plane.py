@@ -194,16 +194,20 @@ def _node_addresses(scene: Scene) -> list[str]:
 
 
 def secrets_at_rest(scene: Scene) -> list[dict[str, Any]]:
-    """Path 4b: read some Secrets as etcd keeps them and look at their first bytes; no proof where etcd cannot be asked or holds none."""
+    """Path 4b: read some Secrets as etcd keeps them and look at their first bytes; no proof where etcd cannot be asked or holds none.
+
+    Those that were written least recently: what nobody has written since encryption was switched on is still plain text.
+    """
     argv = scene.argv("kube-apiserver")
     servers = etcd.urls(layout.flag(argv, "etcd-servers"))
     prefix = (layout.flag(argv, "etcd-prefix") or "/registry").rstrip("/") + "/secrets/"
     if not servers:
         return []
     document = {"key": _encoded(prefix), "range_end": _encoded(prefix[:-1] + chr(ord(prefix[-1]) + 1)), "limit": SAMPLE}
+    document.update(sort_target="MOD", sort_order="ASCEND")
     try:
-        pairs = etcd.call(servers[0], etcd.client_context(scene.host, argv), "/v3/kv/range", document).get("kvs") or []
-        values = [base64.b64decode(pair.get("value") or "") for pair in pairs]
+        found = etcd.call(servers[0], etcd.client_context(scene.host, argv), "/v3/kv/range", document)
+        values = [base64.b64decode(pair.get("value") or "") for pair in found.get("kvs") or []]
     except (etcd.EtcdError, binascii.Error):  # path 4's own probes show why
         return []
     if not values:
@@ -211,7 +215,8 @@ def secrets_at_rest(scene: Scene) -> list[dict[str, Any]]:
     encrypted = [value for value in values if value.startswith(ENCRYPTED)]
     # The prefix is k8s:enc:<provider>:<version>:<key name>:, none of it secret.
     providers = sorted({value.split(b":", 4)[2].decode("ascii", "replace")[:32] for value in encrypted})
-    evidence = {"request": "read Secrets without the apiserver", "read": len(values), "encrypted": len(encrypted), "providers": providers}
+    evidence = {"request": "read Secrets without the apiserver, those first that were written least recently"}
+    evidence.update(total=int(found.get("count") or len(values)), read=len(values), encrypted=len(encrypted), providers=providers)
     proof, to = Proof("secrets_at_rest", 4), f"etcd {servers[0].address}:{servers[0].port}"
     return [proofs.record(scene.node, proof, FORBIDDEN, to, len(encrypted) == len(values), evidence, argv)]
 

@@ -230,8 +230,9 @@ def test_secrets_at_rest(root: Path, monkeypatch: pytest.MonkeyPatch, values: li
     asked: list[Any] = []
 
     def call(url: Any, context: Any, path: str, document: Any) -> dict[str, Any]:
-        asked.append((url.port, path, {key: base64.b64decode(text) for key, text in document.items() if key != "limit"}))
-        return {"kvs": [{"value": base64.b64encode(value).decode()} for value in values]}
+        assert (document["limit"], document["sort_target"], document["sort_order"]) == (50, "MOD", "ASCEND")
+        asked.append((url.port, path, {key: base64.b64decode(document[key]) for key in ("key", "range_end")}))
+        return {"count": "70", "kvs": [{"value": base64.b64encode(value).decode()} for value in values]}
 
     monkeypatch.setattr(proofs_control_plane.etcd, "call", call)
     scene = Scene(FakeNode(root).host, "cp1", observation(components={"kube-apiserver": {"argv": APISERVER}}), {})
@@ -241,5 +242,6 @@ def test_secrets_at_rest(root: Path, monkeypatch: pytest.MonkeyPatch, values: li
         assert made == []
         return
     evidence = made[0]["evidence"]
+    assert evidence["total"] == 70
     assert (made[0]["passed"], evidence["read"], evidence["encrypted"], evidence["providers"]) == result
     assert "hunter2" not in json.dumps(made)
