@@ -106,22 +106,39 @@ def observe(host: Host, argv: Sequence[str]) -> dict[str, Any] | None:
     return {"members": [], "error": "; ".join(failures)}
 
 
+def status(url: Url, context: ssl.SSLContext | None) -> tuple[str, str]:
+    """Ids of a member and of the leader that it follows. Raises EtcdError, also where it is not healthy.
+
+    Healthy is one that follows a leader, has no alarm, and reads through the quorum: what its status and its /health together say.
+    """
+    answer = call(url, context, "/v3/maintenance/status", {})
+    leader = str(answer.get("leader") or "0")
+    if leader == "0" or answer.get("errors"):
+        raise EtcdError(f"{url.address}: has no leader or reports errors")
+    if call(url, context, "/health").get("health") not in ("true", True):
+        raise EtcdError(f"{url.address}: is not healthy")
+    return str((answer.get("header") or {}).get("member_id", "0")), leader
+
+
+def status_of(client_urls: Sequence[Url], context: ssl.SSLContext | None) -> tuple[str, str] | None:
+    """The status of a member by the first of its URLs that gives a healthy one; None where none does."""
+    for url in client_urls:
+        try:
+            return status(url, context)
+        except EtcdError:  # the next URL of the same member may answer
+            continue
+    return None
+
+
 def _member(member: dict[str, Any], context: ssl.SSLContext | None) -> dict[str, Any]:
     number = str(member.get("ID", ""))
     client_urls = [str(url) for url in member.get("clientURLs") or []]
-    healthy, leader = False, False
-    for url in urls(",".join(client_urls)):
-        try:
-            leader = str(call(url, context, "/v3/maintenance/status", {}).get("leader", "")) == number
-            healthy = call(url, context, "/health").get("health") in ("true", True)
-            break
-        except EtcdError:  # the next URL of the same member may answer
-            continue
+    found = status_of(urls(",".join(client_urls)), context)
     return {
         "id": f"{int(number):x}" if number.isdigit() else number,
         "name": str(member.get("name", "")),
         "peer_urls": [str(url) for url in member.get("peerURLs") or []],
         "client_urls": client_urls,
-        "healthy": healthy,
-        "leader": leader,
+        "healthy": found is not None,
+        "leader": found is not None and found[1] == number,
     }
