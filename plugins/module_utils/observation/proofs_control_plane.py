@@ -255,8 +255,13 @@ def secrets_at_rest(scene: Scene) -> list[dict[str, Any]]:
     encrypted = [value for value in values if value.startswith(ENCRYPTED)]
     # The prefix is k8s:enc:<provider>:<version>:<key name>:, none of it secret.
     providers = sorted({value.split(b":", 4)[2].decode("ascii", "replace")[:32] for value in encrypted})
-    evidence = {"request": "read Secrets without the apiserver, those first that were written least recently"}
-    evidence.update(total=int(found.get("count") or len(values)), read=len(values), encrypted=len(encrypted), providers=providers)
+    evidence = {
+        "request": "read Secrets without the apiserver, those first that were written least recently",
+        "total": int(found.get("count") or len(values)),
+        "read": len(values),
+        "encrypted": len(encrypted),
+        "providers": providers,
+    }
     to = f"etcd {servers[0].address}:{servers[0].port}"
     return [proofs.record(scene.node, AT_REST, FORBIDDEN, to, len(encrypted) == len(values), evidence, argv)]
 

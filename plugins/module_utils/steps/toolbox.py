@@ -49,13 +49,16 @@ class Toolbox:
         """Take this apiserver out of its load balancer where it is one of several and would go too suddenly; says what was done."""
         if not drain.needed(argv):
             return ""
+        client = self.administrator(context)
+        controller_manager = next((one.argv for one in context.node.running("kube-controller-manager")), ())
         try:
-            others = drain.other_apiservers(self.administrator(context))
+            others = drain.other_apiservers(client)
+            inside = drain.inside(client, controller_manager) if others else []
         except api.ApiError as error:
             raise TransactionError(
                 f"the apiservers of the cluster cannot be counted: {error}", "make the local apiserver healthy first, then run again"
             ) from error
-        return drain.begin(self.machine, argv) if others else ""
+        return drain.begin(self.machine, argv, inside) if others else ""
 
     def rejoin(self, context: Context) -> None:
         """Undo `drain`, whether it was done or not."""
