@@ -9,6 +9,7 @@ from typing import Any
 
 import engine_bed as bed
 import pytest
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.host.failures import PreconditionError
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.steps import static_pods
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.steps.journal import Journal
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.steps.node import Running
@@ -49,7 +50,24 @@ def test_leadership_moves_after_the_apiserver_has_gone_and_before_etcd(root: Pat
     tools = Tools()
     bed.execute(root, job(root, *ALL), tools=tools)
     assert events == ["kube-apiserver --new"]
-    assert tools.log == ["pressure checked", "quorum checked", "leader moved"]
+    assert tools.log == ["pressure checked", *["quorum checked"] * 3, "leader moved"]
+
+
+@pytest.mark.parametrize(("asked", "rolled"), [(2, []), (3, ["kube-apiserver"])])
+def test_a_quorum_that_is_lost_meanwhile_leaves_etcd_alone(root: Path, asked: int, rolled: list[str]) -> None:
+    class Lost(bed.FakeTools):
+        def check_quorum(self, context: Any, argv: Any) -> None:
+            super().check_quorum(context, argv)
+            if self.log.count("quorum checked") == asked:
+                raise PreconditionError("etcd would lose its quorum", "make cp2 healthy")
+
+    tools, directory, old = Lost(), job(root, *ALL), bed.tree(root)
+    state, machine, node = bed.execute(root, directory, tools=tools)
+    assert (state, bed.tree(root)) == ("undone", old)
+    assert node.log == [f"{name} {flag}" for name in rolled for flag in ("--new", "--old")]
+    lines = Journal(machine, f"{directory}/journal.jsonl").lines
+    assert not any(line["event"] == "step" and "etcd.yaml" in line["message"] for line in lines)
+    assert tools.log[-1] == "quorum checked" and "lose its quorum" in lines[-1]["data"]["cause"]
 
 
 def test_etcd_waits_until_the_old_apiserver_has_gone(root: Path) -> None:
