@@ -24,6 +24,7 @@ from ansible_collections.ninepaths.kubernetes.plugins.module_utils.host.files im
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.host.layout_kubeadm import Component
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.observation.collection import Collection
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.run import Run
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.steps import states
 
 KUBELET_UNIT = "kubelet.service"
 APPROVER_TIMER = "ninepaths-approver.timer"
@@ -322,11 +323,13 @@ def _journal(name: str, lines: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     ends = [line.get("data") for line in lines if line.get("event") == "end"]
     first, last = (lines[0], lines[-1]) if lines else ({}, {})
     data = first.get("data")
-    state = ends[-1].get("state", "failed") if ends and isinstance(ends[-1], dict) else "open"
+    end = ends[-1] if ends and isinstance(ends[-1], dict) else {"state": states.OPEN}
     return {
         "id": name,
         "run": str(data.get("run", "")) if isinstance(data, dict) else "",
-        "state": state,
+        "state": end.get("state", states.FAILED),
+        "cause": end.get("cause"),
+        "advice": end.get("advice"),
         "step": str(last.get("step", "")),
         "at": last.get("at", 0.0),
     }
