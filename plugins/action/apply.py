@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
 
 from ansible.errors import AnsibleConnectionFailure, AnsibleError
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.steps.states import FAILED, UNDONE
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.execution import bundle, stages
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.execution.action import ActionError
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.execution.cluster import ClusterAction
@@ -19,7 +20,9 @@ from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.reporting imp
 
 WAVES = ["files", "kubelets", "control_plane_kubelets", "certificates", "control_planes", "cluster"]
 FOLLOW_S = 20  # one call of `follow` waits this long for a new line
+AFTER = {UNDONE: "everything is as it was before", FAILED: "it could not be undone"}
 RECONNECT_S = 2.0
+RUNNING_S = 2.0  # between two looks at an undo that another process is at
 
 
 class ActionModule(ClusterAction):
@@ -85,10 +88,12 @@ class ActionModule(ClusterAction):
 
     def _journal(self, transaction: str, task_vars: dict[str, Any], patience: float) -> Iterator[Mapping[str, Any]]:
         """Journal lines as they come. The transaction does not depend on us, so a lost connection is only taken up again."""
-        offset, lost_since = 0, None
+        offset, lost_since, recovered = 0, None, False
         while True:
             try:
                 answer = self.program("follow", {"schema": 1, "id": transaction, "offset": offset, "wait_s": FOLLOW_S}, task_vars)
+                if not answer["alive"] and not answer["lines"]:  # killed, and no end line yet
+                    recovered = self._recover(transaction, task_vars, recovered)
             except AnsibleConnectionFailure:
                 lost_since = lost_since or time.monotonic()
                 if time.monotonic() - lost_since > patience:
@@ -97,11 +102,25 @@ class ActionModule(ClusterAction):
                 continue
             lost_since = None
             yield from answer["lines"]
-            offset = answer["offset"]
+            offset, recovered = answer["offset"], recovered and not answer["lines"]
             if any(line["event"] == "end" for line in answer["lines"]):
                 return
-            if not answer["alive"] and not answer["lines"]:  # killed; what it had begun is undone now
-                self.program("recover", {"schema": 1, "id": transaction}, task_vars)
+
+    def _recover(self, transaction: str, task_vars: dict[str, Any], before: bool) -> bool:
+        """Have what a killed process had begun undone. True: its end line has to be there now; that counts once.
+
+        Raises ActionError when there can be no end line: a full disk, for example.
+        """
+        (found,) = self.program("recover", {"schema": 1, "id": transaction}, task_vars)["transactions"]
+        if found["state"] == "running":
+            time.sleep(RUNNING_S)
+            return before
+        if found["state"] == FAILED:
+            raise ActionError(self.host(task_vars), f"{found['cause']}; {AFTER[FAILED]}", found["advice"] or "")
+        if before:
+            cause = f"transaction {transaction} is {found['state']}, but its journal does not say so"
+            raise ActionError(self.host(task_vars), cause, "look at the file system (df -h, df -i), then run again")
+        return True
 
     def _reconnect(self) -> None:
         """Forget the connection, a stale multiplexing master included; the next program opens a new one."""
@@ -113,7 +132,7 @@ class ActionModule(ClusterAction):
 
 
 def _error(host: str, wave: str, end: Mapping[str, Any]) -> dict[str, Any]:
-    after = {"undone": "everything is as it was before", "failed": "it could not be undone"}.get(str(end["state"]), str(end["state"]))
+    after = AFTER.get(str(end["state"]), str(end["state"]))
     return {
         "host": host,
         "file": None,

@@ -14,6 +14,7 @@ from ansible_collections.ninepaths.kubernetes.plugins.module_utils.host.machine 
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.launch import NAME
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.run import Run
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.steps import journal as journals
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.steps import states
 
 
 def main(request: Mapping[str, Any], run: Run) -> dict[str, Any]:
@@ -40,7 +41,7 @@ def _read(machine: Machine, path: str, offset: int) -> tuple[list[journals.Line]
     try:
         text = machine.read(path)
     except FileNotFoundError:
-        return [], 0, journals.OPEN
+        return [], 0, states.OPEN
     lines, size = journals.parse(text)
     before, _rest = journals.parse(text[: min(offset, size)])
     return lines[len(before) :], size, journals.state(lines)

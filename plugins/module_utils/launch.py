@@ -15,11 +15,12 @@ from ansible_collections.ninepaths.kubernetes.plugins.module_utils.host import l
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.host.failures import HeldError, JobError
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.host.machine import Machine
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.run import Run
-from ansible_collections.ninepaths.kubernetes.plugins.module_utils.steps import journal as journals
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.steps import states
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.steps.journal import Journal
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 KEPT = 10
+CLOSING = 60.0  # seconds that a transaction may take from its end line until it lets go of the host
 
 
 def main(request: Mapping[str, Any], run: Run) -> dict[str, Any]:
@@ -44,20 +45,30 @@ def launch(machine: Machine, request: Mapping[str, Any]) -> dict[str, Any]:
         machine.files.write_new(machine.at(f"{directory}/{file}"), data, 0o600)
     machine.files.sync_directory(machine.at(directory))
     prune(machine)
-    units.start(machine, name, directory)
+    units.start(machine, name, directory, job)
     return {"schema": 1, "id": name, "unit": f"{units.unit_name(name)}.service", "directory": directory}
 
 
 def _refuse_while_open(machine: Machine) -> None:
+    """Raises HeldError while anything else is at work here, or left this host unfinished."""
+    deadline = machine.clock() + CLOSING
     holder = lock.holder(machine)
-    if holder is not None:
-        raise HeldError(f"transaction {holder or 'of another process'} is changing this host", "wait until it has ended")
+    while holder is not None:
+        if not _journal(machine, holder).end or machine.clock() >= deadline:
+            raise HeldError(f"transaction {holder or 'of another process'} is changing this host", "wait until it has ended")
+        machine.sleep(0.5)
+        holder = lock.holder(machine)
     for name in transactions(machine):
-        state = Journal(machine, f"{lock.TRANSACTIONS}/{name}/journal.jsonl")
-        if state.lines and state.state in (journals.OPEN, journals.FAILED):
-            raise HeldError(
-                f"transaction {name} on this host is {state.state}", "run the recover entry first (every harden run begins with it)"
-            )
+        found = _journal(machine, name)
+        if found.lines and found.state == states.OPEN:
+            raise HeldError(f"transaction {name} on this host is open", "run the playbook again: it begins with undoing what was interrupted")
+        if found.state == states.FAILED:
+            cause, advice = found.end.get("cause") or "see its journal", str(found.end.get("advice") or "")
+            raise HeldError(f"transaction {name} on this host could not be undone: {cause}", advice)
+
+
+def _journal(machine: Machine, name: str) -> Journal:
+    return Journal(machine, f"{lock.TRANSACTIONS}/{name}/journal.jsonl")
 
 
 def transactions(machine: Machine) -> list[str]:
@@ -74,7 +85,7 @@ def prune(machine: Machine) -> None:
     """Remove the oldest ended transactions beyond the last ten. Raises OSError."""
     for name in transactions(machine)[:-KEPT]:
         directory = f"{lock.TRANSACTIONS}/{name}"
-        if Journal(machine, f"{directory}/journal.jsonl").state not in (journals.OPEN, journals.FAILED):
+        if _journal(machine, name).state not in states.UNFINISHED:
             _remove_tree(machine, machine.at(directory))
 
 

@@ -304,8 +304,10 @@ def _journals(sight: Sight) -> list[dict[str, Any]]:
             sight.seen.problem(path, f"cannot be read: {error.strerror}", advice)
             continue
         first, last = (lines[0], lines[-1]) if lines else ({"data": {}}, {})
+        end = journal.end(lines)
         entry = {"id": name, "run": str(first["data"].get("run", "")), "state": journal.state(lines)}
-        found.append({**entry, "step": str(last.get("step", "")), "at": last.get("at", 0.0)})
+        told = {"cause": end.get("cause"), "advice": end.get("advice")}
+        found.append({**entry, **told, "step": str(last.get("step", "")), "at": last.get("at", 0.0)})
     return found
 
 

@@ -9,6 +9,7 @@ that lost power, can be taken up by any other that reads the journal.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
@@ -18,12 +19,19 @@ from typing import Any
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.cluster.api import ApiError
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.cluster.lease import Lease
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.host import lock, units
-from ansible_collections.ninepaths.kubernetes.plugins.module_utils.host.failures import HeldError, JobError, TransactionError, UndoError
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.host.failures import (
+    FULL_DISK,
+    HeldError,
+    JobError,
+    TransactionError,
+    UndoError,
+    as_error,
+    joined,
+)
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.host.machine import Machine
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.run import Run
-from ansible_collections.ninepaths.kubernetes.plugins.module_utils.steps import journal as journals
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.steps import registry as steps
-from ansible_collections.ninepaths.kubernetes.plugins.module_utils.steps import sandbox
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.steps import sandbox, states
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.steps.context import Context, Step
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.steps.journal import Journal
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.steps.node import Node
@@ -31,8 +39,8 @@ from ansible_collections.ninepaths.kubernetes.plugins.module_utils.steps.toolbox
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.steps.writer import MANIFESTS, Writer
 
 BALLAST = 64 << 10  # bytes kept back, so that an undo on a full disk can still write its journal
-UNDO_PATIENCE = 600.0  # seconds that the timer grants to an undo that is already under way
-FULL_DISK = "look at what the message says about the file system (df -h, df -i), then run again"
+RELEASE_TRIES, RELEASE_PAUSE = 3, 1.0  # seconds between two tries to give the Lease back
+INTERRUPTED = ("the transaction was interrupted", "nothing is left of it; run the playbook again")
 
 
 class Transaction:
@@ -49,7 +57,8 @@ class Transaction:
             machine, node or Node(machine, name), self.journal, self.writer, directory, self.job, tools or Toolbox(machine, name)
         )  # fmt: skip
         self.steps: list[Step] = steps.build(self.context)
-        self.lease: Lease | None = None
+        lease, host = self.job.get("lease"), str(self.job.get("host"))
+        self.lease = Lease(machine, lambda: self.context.tools.administrator(self.context), lease, host) if lease else None
 
     # --- forward -----------------------------------------------------------------------------------------------------------
 
@@ -61,11 +70,11 @@ class Transaction:
                 self.journal.add("step", step.name, f"step {step.name} begins", {"begun": True})
                 step.apply()
                 self.journal.add("done", step.name, f"step {step.name} is done")
-            self.journal.add("end", "", "committed", {"state": journals.COMMITTED})
+            self.journal.add("end", "", "committed", {"state": states.COMMITTED})
         except (TransactionError, OSError) as error:
             return self.undo(as_error(error))
-        self._close()
-        return journals.COMMITTED
+        self.close()
+        return states.COMMITTED
 
     def _begin(self) -> None:
         self.journal.add(
@@ -74,95 +83,117 @@ class Transaction:
         for step in self.steps:
             step.check()
         self.machine.files.write_new(self.machine.at(self._ballast()), b"\0" * BALLAST, 0o600)
-        if self.job.get("lease"):
-            self.lease = Lease(self.machine, self.context.tools.administrator(self.context), self.job["lease"], str(self.job.get("host")))
-            self.lease.acquire()
+        if self.lease:
+            self.lease.acquire(lambda message: self.context.add("wait", "", message))
             self.context.keep = self.lease.keep
             self.journal.add("done", "", f"holds the cluster's Lease {self.lease.namespace}/{self.lease.name}")
-        seconds = float(self.job.get("undo_after_s") or 900)
-        units.arm(self.machine, self.id, self.directory, seconds)
+        units.arm(self.machine, self.id, self.directory, self.job)
+        seconds = units.undo_after(self.job)
         self.journal.add("done", "", f"everything is as planned; undo is armed for {seconds:.0f} s and for a reboot")
 
     # --- back --------------------------------------------------------------------------------------------------------------
 
     def undo(self, error: TransactionError | None = None) -> str:
-        """Put everything back and wait until it is well; returns the state. Also takes up an undo that was interrupted."""
-        cause = error.cause if error else "the transaction was interrupted"
-        advice = error.advice if error else "nothing is left of it; run the playbook again"
-        self._start_undo(cause)
-        try:
-            for step in reversed(self._begun()):
-                step.restore()
-                step.revive()
+        """Put everything back and wait until it is well; returns the state. Also takes up an undo that was interrupted, or has failed."""
+        cause, advice = (error.cause, error.advice) if error else self._first_cause()
+        self._start_undo(cause, advice)
+        failed = self._each(lambda step: step.restore()) + self._each(lambda step: step.revive())
+        if failed:
+            return self._end_failed(cause, joined(failed))
+        with contextlib.suppress(OSError):  # makes room; `close` does it again, and says what went wrong
             self.writer.clean(self._stages())
-        except (TransactionError, OSError) as failure:
-            return self._end_failed(cause, failure)
-        healthy, ill = self._settle()
-        data = {"state": journals.UNDONE, "healthy": healthy, "cause": cause, "advice": advice, **({"ill": ill} if ill else {})}
+        ill = [failure.cause for failure in self._each(lambda step: step.settle())]
+        data = {"state": states.UNDONE, "healthy": not ill, "cause": cause, "advice": advice, **({"ill": ill} if ill else {})}
         done = "undone" if self._changed() else "nothing was changed"
-        self._end(f"{done}: {cause}" + ("" if healthy else f"; still not healthy: {'; '.join(ill)}"), data)
-        return journals.UNDONE
+        self._end(f"{done}: {cause}" + (f"; still not healthy: {'; '.join(ill)}" if ill else ""), data)
+        return states.UNDONE
 
     def restore_files(self) -> None:
         """The part of an undo that needs no running system: old files back, at boot, before the kubelet reads them. Raises UndoError."""
-        self._start_undo("the machine went down")
-        for step in reversed(self._begun()):
-            step.restore()
+        self._start_undo("the machine went down", INTERRUPTED[1])
+        failed = self._each(lambda step: step.restore())
+        if failed:
+            raise joined(failed)
 
-    def _start_undo(self, cause: str) -> None:
-        self.context.undoing.append(cause)
-        self.context.keep = _nothing
-        try:
+    def _first_cause(self) -> tuple[str, str]:
+        """Cause and advice of an undo that is taken up again: those with which it was begun."""
+        begun = next((line["data"] for line in self.journal.lines if line["event"] == "undo"), None)
+        return (str(begun["cause"]), str(begun.get("advice") or "")) if begun else INTERRUPTED
+
+    def _start_undo(self, cause: str, advice: str) -> None:
+        self.context.undoing = True
+        self.context.keep = self._keep_while_undoing
+        with contextlib.suppress(OSError):  # it only makes room
             self.machine.files.remove(self.machine.at(self._ballast()))
-            self.journal.add("undo", "", f"undoing: {cause}", {"cause": cause})
-        except OSError as error:  # a disk that takes no more lines must not stop the files from being put back
-            self.context.undoing.append(f"journal: {error.strerror}")
+        self.context.add("undo", "", f"undoing: {cause}", {"cause": cause, "advice": advice})
 
-    def _settle(self) -> tuple[bool, list[str]]:
-        ill = []
+    def _keep_while_undoing(self) -> None:
+        """Nobody may begin beside an undo, so the Lease is renewed while it is ours. What is begun is put back whoever holds it."""
+        try:
+            if self.lease:
+                self.lease.keep()
+        except HeldError as error:
+            self.context.keep = _nothing
+            self.context.say("", f"undoing without the cluster's Lease: {error.cause}")
+
+    def _each(self, act: Callable[[Step], None]) -> list[TransactionError]:
+        """Do it for every step that was begun, the last one first; what fails keeps none of the others from it."""
+        failed = []
         for step in reversed(self._begun()):
             try:
-                step.settle()
-            except (TransactionError, OSError) as error:
-                ill.append(as_error(error).cause)
-        return not ill, ill
+                act(step)
+            except Exception as error:  # nothing may end an undo, not even a mistake of ours: it is all that stands behind a change
+                failed.append(as_error(error))
+        return failed
 
-    def _end_failed(self, cause: str, failure: TransactionError | OSError) -> str:
-        error = as_error(failure)
-        advice = f"{error.advice or 'put it back by hand'}; the backups are in {self.directory}/backup, then run the recover entry again"
+    def _end_failed(self, cause: str, error: TransactionError) -> str:
+        advice = (
+            f"{error.advice or 'put it back by hand'}. Then run the playbook again, which goes on with the undo; "
+            f"or keep what is there, and move {self.directory} to another place"
+        )
         self._end(
             f"undo failed: {error.cause}; it was undone because {cause}",
-            {"state": journals.FAILED, "cause": f"{error.cause} (while undoing: {cause})", "advice": advice},
+            {"state": states.FAILED, "cause": f"{error.cause} (while undoing: {cause})", "advice": advice},
         )
-        return journals.FAILED
+        return states.FAILED
 
     def _end(self, message: str, data: Mapping[str, Any]) -> None:
+        lost = f"; {self.context.unwritten} lines before this one could not be written" if self.context.unwritten else ""
         try:
-            self.journal.add("end", "", message, data)
+            self.journal.add("end", "", message + lost, data)
         except OSError as error:  # the journal stays open: timer and boot unit stay armed and try again
             raise UndoError(f"{self.directory}/journal.jsonl: {error.strerror}", FULL_DISK) from error
-        if data["state"] != journals.FAILED:
-            self._close()
+        if data["state"] == states.FAILED:
+            units.stop_timer(self.machine, self.id)  # a person, or the next run, decides when to try again
+        else:
+            self.close()
 
     # --- both --------------------------------------------------------------------------------------------------------------
 
-    def _close(self) -> None:
-        """After the end line: disarm, give back, tidy. What fails here is done by the next recover; the state stands."""
+    def close(self) -> None:
+        """After the end line: give the Lease back, for which other hosts may wait already; tidy; disarm.
+
+        What fails here is done by the next recover, since the undo stays armed until then; the state stands.
+        """
+        self.context.undoing = True  # from here on a line that cannot be written stops nothing
         try:
+            self._release()
             self.writer.clean(self._stages())
             self.machine.files.remove(self.machine.at(self._ballast()))
             units.disarm(self.machine, self.id, self.directory)
-            self._release()
         except (TransactionError, OSError, ApiError) as error:
-            self.context.undoing.append(str(error))
+            self.context.say("", f"not tidied up yet: {error}")
 
     def _release(self) -> None:
-        """Also the Lease that a killed process of this transaction has left behind. One that cannot be released ends by itself."""
-        if self.job.get("lease"):
-            lease = self.lease or Lease(
-                self.machine, self.context.tools.administrator(self.context), self.job["lease"], str(self.job.get("host"))
-            )
-            lease.release()
+        """Also the Lease that a killed process of this transaction has left behind. Raises ApiError or TransactionError."""
+        if not self.lease:
+            return
+        for _try in range(RELEASE_TRIES - 1):
+            try:
+                return self.lease.release()
+            except (ApiError, TransactionError):
+                self.machine.sleep(RELEASE_PAUSE)
+        self.lease.release()
 
     def _changed(self) -> bool:
         """Was anything announced but the begin of a step?"""
@@ -202,26 +233,27 @@ def run_job(machine: Machine, directory: str, **replaced: Any) -> str:
         with lock.hold(machine, os.path.basename(directory)):
             return Transaction(machine, directory, **replaced).run()
     except (HeldError, JobError) as error:
-        data = {"state": journals.UNDONE, "healthy": True, "cause": error.cause, "advice": error.advice}
+        data = {"state": states.UNDONE, "healthy": True, "cause": error.cause, "advice": error.advice}
         Journal(machine, f"{directory}/journal.jsonl").add("end", "", f"nothing was changed: {error.cause}", data)
-        return journals.UNDONE
+        return states.UNDONE
 
 
 def recover_job(machine: Machine, directory: str, **replaced: Any) -> str:
-    """Undo what is open. A live transaction that has not begun to undo is stopped first: its time is over."""
+    """Undo what has not ended, or go on with an undo. A live transaction that has not begun to undo is stopped first: its time is over."""
     name = os.path.basename(directory)
     if _finished(machine, directory):
         return Journal(machine, f"{directory}/journal.jsonl").state
+    job = _read_job(machine, directory)
     if lock.holder(machine) == name and not _is_undoing(machine, directory):
-        units.stop(machine, name)
-    with lock.hold(machine, name, patience=UNDO_PATIENCE):
+        units.stop(machine, name, job)
+    with lock.hold(machine, name, patience=units.undo_limit(job)):
         transaction = Transaction(machine, directory, **replaced)
-        if transaction.journal.state in (journals.COMMITTED, journals.UNDONE):
-            transaction._close()
+        if transaction.journal.state not in states.UNFINISHED:
+            transaction.close()
             return transaction.journal.state
         if units.going_down(machine):
             transaction.restore_files()
-            return journals.OPEN
+            return transaction.journal.state
         return transaction.undo()
 
 
@@ -230,17 +262,19 @@ def boot_job(machine: Machine, directory: str, **replaced: Any) -> str:
     name = os.path.basename(directory)
     with lock.hold(machine, name):
         transaction = Transaction(machine, directory, **replaced)
-        if transaction.journal.state in (journals.COMMITTED, journals.UNDONE):
-            transaction._close()
+        if transaction.journal.state not in states.UNFINISHED:
+            transaction.close()
             return transaction.journal.state
-        transaction.restore_files()
-    units.recover_after_kubelet(machine, name, directory)
-    return journals.OPEN
+        try:
+            transaction.restore_files()
+        finally:  # what could not be put back now is tried again, and told, once the kubelet runs
+            units.recover_after_kubelet(machine, name, directory)
+        return transaction.journal.state
 
 
 def _finished(machine: Machine, directory: str) -> bool:
     """Ended and tidied up: nothing of it is armed any more."""
-    done = Journal(machine, f"{directory}/journal.jsonl").state in (journals.COMMITTED, journals.UNDONE)
+    done = Journal(machine, f"{directory}/journal.jsonl").state not in states.UNFINISHED
     return done and not machine.exists(f"{directory}/ballast") and not units.is_armed(machine, directory)
 
 
@@ -262,15 +296,8 @@ def _read_job(machine: Machine, directory: str) -> Mapping[str, Any]:
     return job
 
 
-def as_error(error: TransactionError | OSError) -> TransactionError:
-    """The same error, or an OSError in words."""
-    if isinstance(error, TransactionError):
-        return error
-    return TransactionError(f"{error.filename or 'a system call'}: {error.strerror}", FULL_DISK)
-
-
 def _nothing() -> None:
-    """While undoing, no Lease is renewed: what is begun must be put back whoever holds it."""
+    """There is no Lease to renew any more."""
 
 
 def _is_list_of_objects(value: Any) -> bool:

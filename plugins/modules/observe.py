@@ -42,7 +42,7 @@ options:
     default: [passive]
   recover:
     description:
-      - Before looking, finish or undo what an interrupted run left open on this host.
+      - Before looking, undo what an interrupted run left open on this host, and go on with an undo that failed.
     type: bool
     default: false
   return_observation:

@@ -1,12 +1,16 @@
 # Copyright: ninepaths contributors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The cluster's Lease: one disruptive change of a control plane at a time, whoever makes it. Every write is guarded by resourceVersion."""
+"""The cluster's Lease: one disruptive change of a control plane at a time, whoever makes it. Every write is guarded by resourceVersion.
+
+The clocks of two hosts may differ. So a Lease of somebody else counts as expired only after nobody has renewed it while it was watched by
+this host's own monotonic clock, for longer than a holder takes to renew it.
+"""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.cluster import api, csr
@@ -14,30 +18,48 @@ from ansible_collections.ninepaths.kubernetes.plugins.module_utils.host.failures
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.host.machine import Machine
 
 GROUP = "/apis/coordination.k8s.io/v1/namespaces"
+# Seconds.
+LOOK = 15.0  # between two looks at a Lease that is held
+MARGIN = 30.0  # that a renewal may be late
+SKEW = 30.0  # that clocks of a cluster may differ; where they differ more, only watching tells
+OWN_RUN = 60.0  # that another host of this run may take to give it back after its end
+POLL = 1.0
 
 
 class Lease:
-    """A Lease that this transaction holds, or wants to."""
+    """A Lease that this transaction holds, or wants to. `connect` gives a client of the API, or raises TransactionError."""
 
-    def __init__(self, machine: Machine, client: Any, wanted: Mapping[str, Any], host: str) -> None:
-        self.machine, self.client = machine, client
+    def __init__(self, machine: Machine, connect: Callable[[], Any], wanted: Mapping[str, Any], host: str) -> None:
+        self.machine, self.connect = machine, connect
         self.namespace, self.name, self.seconds = str(wanted["namespace"]), str(wanted["name"]), int(wanted["seconds"])
-        self.holder = f"{wanted['holder']}@{host}"
-        self.renewed = 0.0
+        self.run = str(wanted["holder"])
+        self.holder = f"{self.run}@{host}"
+        self._client: Any = None
+        # Whoever takes up the Lease of a process that was killed renews it at the first look.
+        self.looked, self.renewed = machine.clock() - LOOK, machine.clock() - self.seconds / 3
 
     @property
     def path(self) -> str:
         """Where the API has it."""
         return f"{GROUP}/{self.namespace}/leases/{self.name}"
 
-    def acquire(self) -> None:
-        """Take it. Raises HeldError naming who has it, TransactionError when the apiserver does not answer as expected."""
+    @property
+    def client(self) -> Any:
+        """Connected when it is first needed."""
+        if self._client is None:
+            self._client = self.connect()
+        return self._client
+
+    def acquire(self, say: Callable[[str], None]) -> None:
+        """Take it; `say` is told when that has to be waited for.
+
+        Raises HeldError naming who has it, TransactionError when the apiserver does not answer as expected.
+        """
         try:
-            found = self.client.find(self.path)
+            found = self._wait_until_free(say)
             if found is None:
                 self.client.post(f"{GROUP}/{self.namespace}/leases", self._document({}, 0))
             else:
-                self._refuse_if_held(found["spec"])
                 self._put(found)
         except api.ApiError as error:
             if error.status == 409:
@@ -45,16 +67,50 @@ class Lease:
             raise TransactionError(
                 f"the cluster's Lease {self.namespace}/{self.name} cannot be taken: {error}", "make the local apiserver healthy first"
             ) from error
-        self.renewed = self.machine.clock()
+        self.looked = self.renewed = self.machine.clock()
 
-    def _refuse_if_held(self, spec: Mapping[str, Any]) -> None:
-        holder, renewed = spec.get("holderIdentity") or "", csr.seconds(spec.get("renewTime"))
-        age = self.machine.now() - renewed
-        if holder and holder != self.holder and age < float(spec.get("leaseDurationSeconds") or 0):
-            raise HeldError(
-                f"the cluster is being changed by {holder} (Lease {self.namespace}/{self.name}, renewed {max(0.0, age):.0f} s ago)",
-                "wait until that run has ended; if it is dead, its Lease ends by itself",
-            )
+    def _wait_until_free(self, say: Callable[[str], None]) -> dict[str, Any] | None:
+        """The Lease as it can be taken. Raises HeldError, ApiError."""
+        found: dict[str, Any] | None = self.client.find(self.path)
+        holder = self._other_holder(found)
+        if not found or not holder:
+            return found
+        # Another host of this run is about to give it back. Of anybody else's only watching tells whether it is alive.
+        own = holder.rpartition("@")[0] == self.run
+        patience = OWN_RUN if own else float(found["spec"].get("leaseDurationSeconds") or 0) / 3 + MARGIN
+        if not own and self._looks_fresh(found["spec"]):
+            raise self._held(found["spec"])
+        say(f"waiting for the cluster's Lease, which {holder} has not given back (at most {patience:.0f} s)")
+        version, start = found["metadata"].get("resourceVersion"), self.machine.clock()
+        while found and self._other_holder(found):
+            renewed, over = found["metadata"].get("resourceVersion") != version, self.machine.clock() - start >= patience
+            held = over if own else renewed
+            if held:
+                raise self._held(found["spec"])
+            if over:
+                return found
+            self.machine.sleep(POLL)
+            found = self.client.find(self.path)
+        return found
+
+    def _other_holder(self, found: Mapping[str, Any] | None) -> str:
+        """Who else has it; nobody is an empty string."""
+        holder = str((found or {"spec": {}})["spec"].get("holderIdentity") or "")
+        return "" if holder == self.holder else holder
+
+    def _age(self, spec: Mapping[str, Any]) -> float:
+        """Seconds since it was renewed, as far as the clocks of two hosts can tell."""
+        return self.machine.now() - csr.seconds(spec.get("renewTime"))
+
+    def _looks_fresh(self, spec: Mapping[str, Any]) -> bool:
+        return -SKEW < self._age(spec) < float(spec.get("leaseDurationSeconds") or 0)
+
+    def _held(self, spec: Mapping[str, Any]) -> HeldError:
+        seen = f"Lease {self.namespace}/{self.name}, renewed {max(0.0, self._age(spec)):.0f} s ago"
+        return HeldError(
+            f"the cluster is being changed by {spec['holderIdentity']} ({seen})",
+            "wait until that run has ended; if it is dead, its Lease ends by itself",
+        )
 
     def _put(self, found: Mapping[str, Any]) -> None:
         transitions = int(found["spec"].get("leaseTransitions") or 0)
@@ -73,13 +129,13 @@ class Lease:
         }  # fmt: skip
 
     def keep(self) -> None:
-        """Renew it when a third of its time is over. An apiserver that does not answer is borne until the Lease has run out.
+        """Look at it now and then, and renew it when a third of its time is over. Never takes it again.
 
-        Raises HeldError when somebody else has it, or it ran out.
+        An apiserver that does not answer is borne until the Lease has run out. Raises HeldError when somebody else has it, or it ran out.
         """
-        age = self.machine.clock() - self.renewed
-        if age < self.seconds / 3:
+        if self.machine.clock() - self.looked < LOOK:
             return
+        age = self.machine.clock() - self.renewed
         try:
             found = self.client.find(self.path)
             if found is None or found["spec"].get("holderIdentity") != self.holder:
@@ -87,13 +143,18 @@ class Lease:
                     "the cluster's Lease was taken away from this run",
                     "find out who did it: kubectl -n kube-system get lease ninepaths -o yaml",
                 )
-            self._put(found)
-            self.renewed = self.machine.clock()
-        except api.ApiError as error:
+            if age >= self.seconds / 3:
+                self._put(found)
+                self.renewed = self.machine.clock()
+        except HeldError:
+            raise
+        except (api.ApiError, TransactionError) as error:  # it does not answer, or does not even run
             if age >= self.seconds:
                 raise HeldError(
                     f"the cluster's Lease could not be renewed for {age:.0f} s: {error}", "make the apiserver healthy, then run again"
                 ) from error
+        finally:
+            self.looked = self.machine.clock()
 
     def release(self) -> None:
         """Give it back if it is still ours. Raises ApiError; it then ends by itself."""

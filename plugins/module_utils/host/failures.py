@@ -5,6 +5,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+FULL_DISK = "look at what the message says about the file system (df -h, df -i), then run again"
+
 
 class TransactionError(Exception):
     """Stops a transaction. `cause` says what happened (with file or component), `advice` what a person does next."""
@@ -36,3 +40,18 @@ class HeldError(TransactionError):
 
 class UndoError(TransactionError):
     """Something could not be put back."""
+
+
+def as_error(error: Exception) -> TransactionError:
+    """The same error, an OSError in words, or the kind of one that nobody expected: its own words may hold data."""
+    if isinstance(error, TransactionError):
+        return error
+    if isinstance(error, OSError):
+        return TransactionError(f"{error.filename or 'a system call'}: {error.strerror}", FULL_DISK)
+    return TransactionError(f"an error that ninepaths does not expect ({type(error).__name__})", "report it with the transaction's journal")
+
+
+def joined(errors: Sequence[TransactionError]) -> UndoError:
+    """All that could not be put back, as one error."""
+    advice = dict.fromkeys(error.advice for error in errors if error.advice)
+    return UndoError("; ".join(error.cause for error in errors), "; ".join(advice))

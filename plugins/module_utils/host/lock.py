@@ -16,6 +16,7 @@ from ansible_collections.ninepaths.kubernetes.plugins.module_utils.host.machine 
 BASE = "/var/lib/ninepaths"
 TRANSACTIONS = BASE + "/transactions"
 LOCK = BASE + "/lock"
+MOMENT = 2.0  # seconds: whoever asks for the holder has the lock for an instant
 
 
 def prepare(host: Machine) -> None:
@@ -27,7 +28,7 @@ def prepare(host: Machine) -> None:
 
 
 @contextlib.contextmanager
-def hold(host: Machine, name: str, *, patience: float = 0.0) -> Iterator[None]:
+def hold(host: Machine, name: str, *, patience: float = MOMENT) -> Iterator[None]:
     """Hold the host's lock for transaction `name`; waits up to `patience` seconds, then raises HeldError that names who has it."""
     prepare(host)
     descriptor = os.open(host.at(LOCK), os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)

@@ -175,7 +175,7 @@ class Machine:
     def wait(self, what: str, condition: Callable[[], Any], seconds: float, *, every: float = 0.25) -> tuple[Any, float]:
         """Ask until `condition` gives something true; returns that and the seconds it took. Raises HealthError after `seconds`.
 
-        A condition that says why it is not met raises HealthError itself; that reason is kept for the final error.
+        A condition that is not met may raise Waiting, which says why; the last reason is in the final error. HealthError ends the wait.
         """
         start, reason = self.clock(), ""
         while True:

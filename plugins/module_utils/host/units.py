@@ -9,7 +9,8 @@ Armed before the first change, disarmed after the last: a transient timer (a hun
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.host.failures import TransactionError
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.host.machine import Machine
@@ -18,6 +19,8 @@ BOOT_UNIT = "ninepaths-recover.service"
 UNITS = "/etc/systemd/system"
 WANTS = UNITS + "/multi-user.target.wants"
 NO_SYSTEMD = "ninepaths changes a node only in a detached systemd unit that can undo itself; this host cannot be changed"
+
+UNDO_AFTER, UNDO_MARGIN = 900.0, 300.0  # seconds
 
 BOOT_TEXT = """\
 # Made by ninepaths when it begins to change this node, removed when it has ended.
@@ -58,19 +61,32 @@ def require_systemd(host: Machine) -> None:
         raise TransactionError(f"systemd-run does not work: {_last(found.stderr)}", NO_SYSTEMD)
 
 
-def start(host: Machine, name: str, directory: str) -> None:
+def undo_after(job: Mapping[str, Any]) -> float:
+    """Seconds after which a transaction that has not ended is undone."""
+    return float(job.get("undo_after_s") or UNDO_AFTER)
+
+
+def undo_limit(job: Mapping[str, Any]) -> float:
+    """Seconds that an undo may take: it waits for the same things as the way forward."""
+    return undo_after(job) + UNDO_MARGIN
+
+
+def start(host: Machine, name: str, directory: str, job: Mapping[str, Any]) -> None:
     """Start the transaction detached; its service undoes what is open when the main process ends, however. Raises TransactionError."""
     undo = " ".join(program(directory, "recover"))
     argv = [
         "systemd-run", "--quiet", "--collect", f"--unit={unit_name(name)}", f"--description=ninepaths transaction {name}",
-        f"--property=ExecStopPost={undo}", "--property=TimeoutStopSec=1200", "--property=OOMScoreAdjust=-900",
+        f"--property=ExecStopPost={undo}", f"--property=TimeoutStopSec={undo_limit(job):.0f}", "--property=OOMScoreAdjust=-900",
         *program(directory),
     ]  # fmt: skip
     _run(host, argv, f"transaction {name} cannot be started")
 
 
-def arm(host: Machine, name: str, directory: str, seconds: float) -> None:
-    """Arm the undo timer and the boot-time unit. Raises TransactionError or OSError; then nothing may be changed."""
+def arm(host: Machine, name: str, directory: str, job: Mapping[str, Any]) -> None:
+    """Arm the undo timer, which tries again until it is stopped, and the boot-time unit.
+
+    Raises TransactionError or OSError; then nothing may be changed.
+    """
     text = BOOT_TEXT.format(name=name, directory=directory, python=program(directory)[0]).encode("utf-8")
     _remove_boot_unit(host)
     if not host.exists(WANTS):
@@ -79,9 +95,10 @@ def arm(host: Machine, name: str, directory: str, seconds: float) -> None:
     host.files.write_new(draft, text, 0o644)
     host.files.rename(draft, host.at(f"{UNITS}/{BOOT_UNIT}"))
     host.files.symlink(f"{UNITS}/{BOOT_UNIT}", host.at(f"{WANTS}/{BOOT_UNIT}"))
+    seconds = f"{undo_after(job):.0f}"
     argv = [
-        "systemd-run", "--quiet", "--collect", f"--unit={unit_name(name)}-undo", f"--on-active={seconds:.0f}",
-        "--timer-property=AccuracySec=1s", "--property=TimeoutStopSec=1200",
+        "systemd-run", "--quiet", "--collect", f"--unit={unit_name(name)}-undo", f"--on-active={seconds}", f"--on-unit-inactive={seconds}",
+        "--timer-property=AccuracySec=1s", f"--property=TimeoutStopSec={undo_limit(job):.0f}",
         f"--description=ninepaths: undo transaction {name} if it has not ended", *program(directory, "recover"),
     ]  # fmt: skip
     _run(host, argv, "the undo timer cannot be armed")
@@ -89,10 +106,15 @@ def arm(host: Machine, name: str, directory: str, seconds: float) -> None:
 
 def disarm(host: Machine, name: str, directory: str) -> None:
     """Stop the timer and remove the boot-time unit, if it is this transaction's. Raises OSError."""
-    host.command(["systemctl", "stop", f"{unit_name(name)}-undo.timer"])  # not loaded any more (after a reboot) is fine
+    stop_timer(host, name)
     host.files.remove(host.at(_draft(name)))
     if is_armed(host, directory):
         _remove_boot_unit(host)
+
+
+def stop_timer(host: Machine, name: str) -> None:
+    """No more undo by time; one that is not loaded any more (after a reboot) is fine."""
+    host.command(["systemctl", "stop", f"{unit_name(name)}-undo.timer"])
 
 
 def _draft(name: str) -> str:
@@ -120,9 +142,9 @@ def recover_after_kubelet(host: Machine, name: str, directory: str) -> None:
     _run(host, [*argv, *program(directory, "recover")], "the rest of the undo cannot be started")
 
 
-def stop(host: Machine, name: str) -> None:
+def stop(host: Machine, name: str, job: Mapping[str, Any]) -> None:
     """Stop the transaction's service; its ExecStopPost undoes what is open, and is waited for."""
-    host.command(["systemctl", "stop", f"{unit_name(name)}.service"], timeout=1300)
+    host.command(["systemctl", "stop", f"{unit_name(name)}.service"], timeout=undo_limit(job) + 100)
 
 
 def is_active(host: Machine, name: str) -> bool:

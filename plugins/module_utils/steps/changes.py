@@ -122,7 +122,8 @@ def check(host: Machine, change: FileChange) -> Found:
     found, before = look(host, change.path), change.before
     if found.type != before["type"]:
         raise PreconditionError(f"{change.path} is {found.type}, the plan saw {before['type']}", AGAIN)
-    wanted = {"sha256": before.get("sha256"), "uid": before.get("uid"), "gid": before.get("gid"), "mode": before.get("mode")}
+    kept = change.type == "file" and change.content is None  # whoever owns the content may go on writing it
+    wanted = {"sha256": None if kept else before.get("sha256"), "uid": before.get("uid"), "gid": before.get("gid"), "mode": before.get("mode")}
     if wanted["mode"] is not None:
         wanted["mode"] = int(wanted["mode"], 8)
     differing = [

@@ -34,7 +34,10 @@ class NodeView(Protocol):
 
 @dataclass
 class Context:
-    """Everything a step works with. `keep` is called while waiting and renews the cluster's Lease where one is held."""
+    """Everything a step works with. `keep` is called while waiting and renews the cluster's Lease where one is held.
+
+    Once `undoing`, a journal that cannot be written stops nothing: an undo is worth more than its record. `unwritten` counts such lines.
+    """
 
     machine: Machine
     node: NodeView
@@ -44,15 +47,16 @@ class Context:
     job: Mapping[str, Any]
     tools: Tools
     keep: Callable[[], None] = field(default=lambda: None)
-    undoing: list[str] = field(default_factory=list)
+    undoing: bool = False
+    unwritten: int = 0
 
     def say(self, step: str, message: str, data: Mapping[str, Any] | None = None) -> None:
-        """Journal something that is done. While undoing, a journal that cannot be written stops nothing."""
-        self._add("done", step, message, data)
+        """Journal something that is done."""
+        self.add("done", step, message, data)
 
     def wait(self, step: str, what: str, condition: Callable[[], Any], seconds: float) -> tuple[Any, float]:
         """Journal that we wait, and wait; see Machine.wait."""
-        self._add("wait", step, f"{what} (at most {seconds:g} s)", {"seconds": seconds})
+        self.add("wait", step, f"{what} (at most {seconds:g} s)", {"seconds": seconds})
 
         def kept() -> Any:
             self.keep()
@@ -60,13 +64,14 @@ class Context:
 
         return self.machine.wait(what, kept, seconds)
 
-    def _add(self, event: str, step: str, message: str, data: Mapping[str, Any] | None = None) -> None:
+    def add(self, event: str, step: str, message: str, data: Mapping[str, Any] | None = None) -> None:
+        """Journal a line. Raises OSError, but not while undoing."""
         try:
             self.journal.add(event, step, message, data)
-        except OSError as error:
+        except OSError:
             if not self.undoing:
                 raise
-            self.undoing.append(f"journal: {error.strerror}")
+            self.unwritten += 1
 
 
 class Tools(Protocol):

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.host.machine import Machine
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.steps import states
 
-OPEN, COMMITTED, UNDONE, FAILED = "open", "committed", "undone", "failed"
 EVENTS = ("begin", "step", "wait", "done", "undo", "end")
 Line = dict[str, Any]
 
@@ -40,11 +40,17 @@ def parse(text: bytes) -> tuple[list[Line], int]:
 
 def state(lines: Iterable[Mapping[str, Any]]) -> str:
     """State of a transaction: open until an end line says otherwise; an open undo that was taken up again ends with the last end line."""
-    found = OPEN
+    found = states.OPEN
     for line in lines:
         if line["event"] == "end":
-            found = str(line["data"].get("state", FAILED))
+            found = str(line["data"].get("state", states.FAILED))
     return found
+
+
+def end(lines: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
+    """Data of the end line; empty before it is there, and while an undo that has failed is tried again."""
+    last = next((line for line in reversed(lines) if line["event"] in ("end", "undo")), None)
+    return last["data"] if last is not None and last["event"] == "end" else {}
 
 
 class Journal:
@@ -91,3 +97,8 @@ class Journal:
     def state(self) -> str:
         """open, committed, undone or failed."""
         return state(self.lines)
+
+    @property
+    def end(self) -> Mapping[str, Any]:
+        """Data of the end line; see `end`."""
+        return end(self.lines)

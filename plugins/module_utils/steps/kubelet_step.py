@@ -124,14 +124,12 @@ class Kubelet(Plain):
     def restore(self) -> None:
         """Put the files back, the last one first."""
         if put_back(self.context, self.name):
-            self.context.say(
-                self.name, "kubelet: old files back in place", {"restored": self.context.machine.clock(), "boot": _boot_id(self.context)}
-            )
+            self.context.say(self.name, "kubelet: old files back in place", self._mark())
 
     def revive(self) -> None:
         """Restart the kubelet if it may have read the new files: when we restarted it, or systemd or a person did."""
         if self._touched() and not self._started_since():
-            self.context.say(self.name, "kubelet: restarting with its old files")
+            self.context.say(self.name, "kubelet: restarting with its old files", self._mark())
             self._restart()
 
     def _touched(self) -> bool:
@@ -140,8 +138,11 @@ class Kubelet(Plain):
         others = bool(seen and self.context.writer.records(self.name)) and seen[-1] != [now.pid, now.started]
         return others or bool(self.recorded("kubelet"))
 
+    def _mark(self) -> dict[str, Any]:
+        return {"restored": self.context.machine.clock(), "boot": _boot_id(self.context)}
+
     def _started_since(self) -> bool:
-        """Was its process started after the files were back (a reboot in between, or an undo that was interrupted here)?"""
+        """Was its process started after the files were back (a reboot in between, an undo that was interrupted here or failed elsewhere)?"""
         marks = [line["data"] for line in self.context.journal.lines if line["step"] == self.name and "restored" in line["data"]]
         if not marks:
             return False

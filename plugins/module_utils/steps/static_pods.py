@@ -18,6 +18,7 @@ from ansible_collections.ninepaths.kubernetes.plugins.module_utils.host.machine 
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.steps import changes
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.steps.context import Context
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.steps.node import Running
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.steps.system_steps import restore
 
 APISERVER, ETCD = "kube-apiserver", "etcd"
 LAST = ("kube-controller-manager", "kube-scheduler")
@@ -52,6 +53,10 @@ class StaticPods:
             changes.check(self.context.machine, self.files[component])
             self.before[component] = self._current(component)
         self.context.tools.check_pressure()
+        self._check_quorum()
+
+    def _check_quorum(self) -> None:
+        """Raises PreconditionError when the cluster cannot do without this etcd, in this moment."""
         if ETCD in self.changes:
             self.context.tools.check_quorum(self.context, self.before[ETCD].argv)
 
@@ -84,12 +89,14 @@ class StaticPods:
             self._kubelet_agrees(component)
 
     def _roll_apiserver_and_etcd(self) -> None:
+        self._check_quorum()  # pre-validation took its time; now it costs nothing yet to stop
         if APISERVER in self.changes:
             self._leave_load_balancer()
             self._replace(APISERVER)
             self._gone(APISERVER, self.before[APISERVER])
             self.context.tools.rejoin(self.context)
         if ETCD in self.changes:
+            self._check_quorum()  # an old apiserver may take minutes to go
             message = self.context.tools.hand_over_leadership(self.context, self.before[ETCD].argv)
             self.context.say(self.name, f"etcd: {message}")
             self._replace(ETCD)
@@ -150,13 +157,15 @@ class StaticPods:
     # --- back --------------------------------------------------------------------------------------------------------------
 
     def restore(self) -> None:
-        """Put the old manifests back, dependants first. Raises UndoError."""
-        self.context.tools.rejoin(self.context)
+        """Put the old manifests back, dependants first. Raises UndoError after having tried all."""
         back = {record["path"]: record for record in self.context.writer.records(self.name)}
-        for component in (*reversed(LAST), APISERVER, ETCD):
-            record = back.get(self.files[component].path) if component in self.files else None
-            if record is not None and self.context.writer.restore(record):
-                self.context.say(self.name, f"{component}: old manifest back in place")
+        order = [component for component in (*reversed(LAST), APISERVER, ETCD) if component in self.files and self.files[component].path in back]
+        try:
+            restore(
+                self.context, self.name, ((back[self.files[component].path], f"{component}: old manifest back in place") for component in order)
+            )
+        finally:
+            self.context.tools.rejoin(self.context)
 
     def revive(self) -> None:
         """Nothing to do: the kubelet reads the manifests itself."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import grp
 import pwd
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.host.failures import (
@@ -16,7 +16,8 @@ from ansible_collections.ninepaths.kubernetes.plugins.module_utils.host.failures
     JobError,
     PreconditionError,
     TransactionError,
-    UndoError,
+    as_error,
+    joined,
 )
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.steps import changes
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.steps.context import Context
@@ -95,16 +96,21 @@ class Files(Plain):
 
 def put_back(context: Context, name: str) -> int:
     """Restore all files of a step, the last one first; returns how many were not as before. Raises UndoError after having tried all."""
+    return restore(context, name, ((record, f"{record['path']} is as before") for record in reversed(context.writer.records(name))))
+
+
+def restore(context: Context, name: str, wanted: Iterable[tuple[Mapping[str, Any], str]]) -> int:
+    """Restore these records, and journal for each the sentence that stands with it; otherwise as `put_back`."""
     failed, count = [], 0
-    for record in reversed(context.writer.records(name)):
+    for record, done in wanted:
         try:
             if context.writer.restore(record):
-                context.say(name, f"{record['path']} is as before")
+                context.say(name, done)
                 count += 1
-        except UndoError as error:
-            failed.append(error)
+        except Exception as error:  # one path that cannot be put back, for whatever reason, keeps none of the others new
+            failed.append(as_error(error))
     if failed:
-        raise UndoError("; ".join(error.cause for error in failed), failed[0].advice)
+        raise joined(failed)
     return count
 
 
@@ -180,12 +186,15 @@ class Units(Plain):
                 self.record(f"systemctl {verb} {unit}", {verb: unit})
                 self.command("systemctl", verb, unit)
 
+    def restore(self) -> None:
+        """Disable what was enabled: removes links only, and needs the unit's file, which an earlier step may have brought."""
+        for unit in self.recorded("enable"):
+            self.context.machine.command(["systemctl", "--no-reload", "disable", unit])
+
     def revive(self) -> None:
-        """Stop and disable what was started and enabled; units whose files are gone are forgotten by the reload."""
+        """Stop what was started; units whose files are gone by now are forgotten by the reload."""
         for unit in self.recorded("start"):
             self.context.machine.command(["systemctl", "stop", unit])
-        for unit in self.recorded("enable"):
-            self.context.machine.command(["systemctl", "disable", unit])
         if self.recorded("reload"):
             self.command("systemctl", "daemon-reload")
 

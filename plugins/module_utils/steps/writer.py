@@ -9,6 +9,7 @@ old bytes, owner, mode and labels in one step. A copy lies in the transaction's 
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import grp
 import os
@@ -18,12 +19,14 @@ from typing import Any
 
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.host.failures import JobError, PreconditionError, TransactionError, UndoError
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.host.machine import Machine
-from ansible_collections.ninepaths.kubernetes.plugins.module_utils.steps import changes
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.steps import changes, states
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.steps.changes import FileChange, Found
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.steps.journal import Journal
 
 # The kubelet reads what lies here as pods; nothing but the manifests themselves may ever be in it.
 MANIFESTS = "/etc/kubernetes/manifests"
+# What tells whether a path is as we left it, by what we changed of it.
+CONTENT, ATTRIBUTES = ("type", "sha256", "target"), ("type", "mode", "uid", "gid")
 
 
 class Writer:
@@ -47,6 +50,7 @@ class Writer:
         record: dict[str, Any] = {"path": change.path, "before": found.as_dict(), "number": self._number(), "action": "attributes"}
         if change.type == "dir" and found.type == "absent":
             record["action"] = "create"
+            record["after"] = Found("dir", None, change.mode, uid, gid).as_dict()
             self._announce(record, step)
             self.host.files.make_directory(self.host.at(change.path), 0o700)
             self._set_attributes(change.path, uid, gid, change.mode)
@@ -54,6 +58,8 @@ class Writer:
             record["action"] = "replace" if found.type != "absent" else "create"
             self._replace(change, found, record, step, (uid, gid))
         else:
+            mode = found.mode if change.mode is None else change.mode
+            record["after"] = found._replace(mode=mode, uid=uid, gid=gid).as_dict()
             self._announce(record, step)
             self._set_attributes(change.path, uid, gid, change.mode)
 
@@ -134,22 +140,31 @@ class Writer:
         ]
 
     def restore(self, record: Mapping[str, Any]) -> bool:
-        """Put one path back as it was; False if it is so already. Raises UndoError that says where the old bytes are."""
+        """Put one path back as it was; False if it is so already. Raises UndoError that says where the old bytes are.
+
+        After an undo that has failed people mend things by hand: then only what is still ours is put back.
+        """
         path, before = record["path"], Found.from_dict(record["before"])
         try:
-            if changes.look(self.host, path) == before:
+            found = changes.look(self.host, path)
+            if _is_as(found, before, record):
                 return False
-            self._keep_foreign(record)
-            self._put_back(record, before)
+            if self.journal.state == states.FAILED and not _is_ours(found, record):
+                raise UndoError(f"{path} was changed since its undo failed; decide by hand what is right", self._where(record))
+            if record["action"] != "attributes":
+                self._keep_foreign(record, found)
+            self._put_back(record, before, found)
             found = changes.look(self.host, path)
         except OSError as error:
             raise UndoError(f"{path} cannot be put back: {error.strerror}", self._where(record)) from error
-        if found != before:
+        if not _is_as(found, before, record):
             raise UndoError(f"{path} is {found.type} after it was put back, not as before", self._where(record))
         return True
 
-    def _put_back(self, record: Mapping[str, Any], before: Found) -> None:
+    def _put_back(self, record: Mapping[str, Any], before: Found, found: Found) -> None:
         path, real = record["path"], self.host.at(record["path"])
+        if record["action"] == "attributes" and found.type != before.type:
+            raise UndoError(f"{path} was a {before.type} and is {found.type} now", "look at who did that; its owner and mode were changed only")
         if before.type == "absent":
             self._remove_created(path, real)
             return
@@ -157,9 +172,9 @@ class Writer:
         if record["action"] == "replace":
             if "stage" in record and self.host.exists(old):
                 self.host.files.rename(self.host.at(old), real)
-            elif changes.look(self.host, path)[:2] != before[:2] and before.type == "file":
+            elif found[:2] != before[:2] and before.type == "file":
                 self._copy_back(record, old)
-            elif before.type == "link" and changes.look(self.host, path).target != before.target:
+            elif before.type == "link" and found.target != before.target:
                 self.host.files.remove(real)
                 self.host.files.symlink(str(before.target), real)
         self._set_attributes(path, before.uid or 0, before.gid or 0, before.mode)
@@ -187,16 +202,17 @@ class Writer:
         self.host.files.write_new(self.host.at(stage_name), data, 0o600)
         self.host.files.rename(self.host.at(stage_name), self.host.at(record["path"]))
 
-    def _keep_foreign(self, record: Mapping[str, Any]) -> None:
-        """A file that is neither the old nor the new one is somebody else's edit: keep a copy, since undo overwrites it."""
-        path = record["path"]
-        found = changes.look(self.host, path)
-        known = {record["before"]["sha256"], record.get("after", record["before"])["sha256"]}
-        if found.type != "file" or found.sha256 in known:
-            return
+    def _keep_foreign(self, record: Mapping[str, Any], found: Found) -> None:
+        """A file that is neither the old nor the new one is somebody else's edit: keep a copy, since undo overwrites it. If there is room."""
         kept = f"{self.directory}/backup/{record['number']}.foreign"
-        if not self.host.exists(kept):
-            self.host.files.write_new(self.host.at(kept), self.host.read(path), 0o600)
+        if found.type != "file" or _is_ours(found, record) or self.host.exists(kept):
+            return
+        try:
+            self.host.files.write_new(self.host.at(kept), self.host.read(record["path"]), 0o600)
+        except OSError as error:
+            with contextlib.suppress(OSError):  # the old file comes back all the same
+                self.host.files.remove(self.host.at(kept))
+                self.journal.add("done", "", f"{record['path']}: an edit of somebody else could not be kept ({error.strerror})")
 
     def _where(self, record: Mapping[str, Any]) -> str:
         return f"its old content is {record['backup']}" if "backup" in record else f"before, it was {record['before']['type']}"
@@ -210,6 +226,19 @@ class Writer:
             for name in sorted(os.listdir(real)):
                 self.host.files.remove(f"{real}/{name}")
             self.host.files.remove_directory(real)
+
+
+def _is_as(found: Found, before: Found, record: Mapping[str, Any]) -> bool:
+    """Is a path as before? Of one whose attributes were changed the content is its owner's."""
+    names = ATTRIBUTES if record["action"] == "attributes" else Found._fields
+    return all(getattr(found, name) == getattr(before, name) for name in names)
+
+
+def _is_ours(found: Found, record: Mapping[str, Any]) -> bool:
+    """Is what was changed old or new (an interrupted undo leaves a mixture), and nothing of it somebody else's?"""
+    names = ATTRIBUTES if record["action"] == "attributes" else CONTENT
+    sides = [Found.from_dict(record[side]) for side in ("before", "after") if side in record]
+    return all(getattr(found, name) in [getattr(side, name) for side in sides] for name in names)
 
 
 def stage_of(path: str, name: str, watched: Iterable[str]) -> str:

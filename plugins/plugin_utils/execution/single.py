@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from ansible.errors import AnsibleConnectionFailure
 from ansible_collections.ninepaths.kubernetes.plugins.action import apply
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.steps.states import FAILED, UNFINISHED
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.controls import flags
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.execution import stages
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.execution.action import ActionError
@@ -23,8 +24,6 @@ from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.planning.obse
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.reporting.terminal import clean
 
 REQUEST: Mapping[str, Any] = {"schema": 1, "stat": [f"{KUBELET_PKI}/*"], "sysctls": [], "accounts": [], "addresses": {}, "prove": []}
-UNFINISHED = ("open", "failed")
-AFTER = {"undone": "everything is as it was before", "failed": "it could not be undone"}
 
 
 class Wish(NamedTuple):
@@ -68,9 +67,12 @@ class SingleAction(apply.ActionModule):
         """The host as it is now. Raises PlanError for what is in the way already."""
         knowledge = Knowledge(flags.load())
         seen = self.program("observe", REQUEST, task_vars)
-        unfinished = [entry["id"] for entry in seen["journals"] if entry["state"] in UNFINISHED]
-        if unfinished:
-            raise PlanError(name, None, f"transaction {unfinished[0]} has not ended", "run ninepaths.kubernetes.observe with recover: true first")
+        for entry in seen["journals"]:
+            if entry["state"] == FAILED:
+                raise PlanError(name, None, f"transaction {entry['id']} could not be undone: {entry.get('cause')}", str(entry.get("advice") or ""))
+            if entry["state"] in UNFINISHED:
+                advice = "wait until it has ended, or run ninepaths.kubernetes.observe with recover: true first"
+                raise PlanError(name, None, f"transaction {entry['id']} has not ended", advice)
         host = hosts_of({name: seen}, knowledge)[name]
         errors = collected([host])
         if errors:
@@ -81,6 +83,8 @@ class SingleAction(apply.ActionModule):
         """Carry it out and return what is to be told. Raises ActionError when it was not committed."""
         # A play may have several such tasks for one host, also the same one twice, so the run's name alone is not enough.
         bound = bind(job, f"{self.spool().run_id()}-{secrets.token_hex(3)}")
+        if bound["lease"] is not None:  # the hosts of one task wait for each other
+            bound["lease"]["holder"] = self.spool().run_id()
         name, started = self.host(task_vars), time.monotonic()
         try:
             end = self._carry_out(bound, task_vars, patience)
@@ -91,7 +95,7 @@ class SingleAction(apply.ActionModule):
         if end["state"] == "committed":
             return told
         cause, advice = clean(str(end.get("cause") or "unknown cause")), clean(str(end.get("advice") or ""))
-        said = f"{cause}; {AFTER.get(str(end['state']), end['state'])}"
+        said = f"{cause}; {apply.AFTER.get(str(end['state']), end['state'])}"
         failure = ActionError(name, said, advice, **told, messages=self._messages)
         failure.result.update(cause=cause, advice=advice)
         raise failure

@@ -6,7 +6,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.steps.states import FAILED, UNFINISHED
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.controls.selection import Selected
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.planning import inventory as cluster_inventory
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.planning.drafts import HostDraft
@@ -136,27 +138,29 @@ def shadowing_manifests(hosts: Mapping[str, Host], drafts: Mapping[str, HostDraf
 
 
 def open_transactions(hosts: Mapping[str, Host]) -> list[PlanError]:
-    """Transactions that have not ended: at work for another run, or interrupted and not yet undone."""
-    return [
-        PlanError(
-            name,
-            f"/var/lib/ninepaths/transactions/{entry['id']}",
-            "a transaction of another run is at work here, or was interrupted",
-            "wait until it has ended and run again; a harden run finishes or undoes an interrupted one first",
-        )
-        for name, host in hosts.items()
-        for entry in host.seen.get("journals") or ()
-        if entry["state"] == "open"
-    ]
+    """Transactions that have not ended: at work for another run, interrupted and not yet undone, or impossible to undo."""
+    errors = []
+    for name, entry in _unfinished(hosts):
+        cause = "a transaction of another run is at work here, or was interrupted"
+        advice = "wait until it has ended and run again; a harden run finishes or undoes an interrupted one first"
+        if entry["state"] == FAILED:
+            cause = f"this transaction could not be undone: {entry.get('cause') or 'see its journal'}"
+            advice = str(entry.get("advice") or "put back by hand what its journal names, then run again")
+        errors.append(PlanError(name, f"/var/lib/ninepaths/transactions/{entry['id']}", cause, advice))
+    return errors
+
+
+def _unfinished(hosts: Mapping[str, Host]) -> list[tuple[str, Mapping[str, Any]]]:
+    return [(name, entry) for name, host in hosts.items() for entry in host.seen.get("journals") or () if entry["state"] in UNFINISHED]
 
 
 def warnings(inventory: Inventory, hosts: Mapping[str, Host]) -> list[str]:
     found = [f"node {node} is in the cluster, but not in the inventory" for node in cluster_inventory.strangers(inventory, hosts)]
     found += [f"{name} was not observed: {reason}" for name, reason in sorted(inventory.unreachable.items())]
+    for name, entry in _unfinished(hosts):
+        what = "could not be undone" if entry["state"] == FAILED else "was interrupted and is still open"
+        found.append(f"{name}: transaction {entry['id']} {what}")
     for name, host in hosts.items():
-        found += [
-            f"{name}: an interrupted run left {entry['id']} open" for entry in host.seen.get("journals") or () if entry["state"] == "open"
-        ]
         found += [
             f"{name}: the kubelet reads {path} as a pod"
             for path in host.seen.get("manifests_foreign") or ()

@@ -133,7 +133,7 @@ class HostJobs:
         )
 
 
-def job(host: str, node: str, wave: str, steps: list[dict[str, Any]]) -> Job:
+def job(host: str, node: str, wave: str, steps: list[dict[str, Any]], undo_after_s: int = UNDO_AFTER_S) -> Job:
     """One transaction. It names no run: `model.bind` does."""
     lease = {"namespace": NAMESPACE, "name": "ninepaths", "holder": "", "seconds": LEASE_SECONDS} if wave in _LEASED else None
     content = sha256(json.dumps([host, wave, steps], sort_keys=True, separators=(",", ":")).encode())
@@ -145,7 +145,7 @@ def job(host: str, node: str, wave: str, steps: list[dict[str, Any]]) -> Job:
         "node": node,
         "wave": wave,
         "lease": lease,
-        "undo_after_s": UNDO_AFTER_S,
+        "undo_after_s": undo_after_s,
         "steps": steps,
     }
 

@@ -208,7 +208,8 @@ class _Planner:
         if self.elected:
             for wave, steps in self.cluster_steps.items():
                 steps.sort(key=lambda step: str(step.get("name", "")))
-                all_jobs.setdefault(self.elected.name, {})[wave] = jobs.job(self.elected.name, self.elected.node, wave, steps)
+                seconds = proxy.undo_after(steps, self._described()["nodes"])
+                all_jobs.setdefault(self.elected.name, {})[wave] = jobs.job(self.elected.name, self.elected.node, wave, steps, seconds)
         waves = {
             wave: inventory.safe_order((name for name in all_jobs if wave in all_jobs[name]), self.inventory, self.hosts) for wave in WAVES
         }

@@ -15,10 +15,12 @@ from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.documents.con
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.documents.edit import EditError
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.planning.judge import Item, Obstacle, Planned, Target, judge
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.planning.knowledge import Knowledge
-from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.planning.model import Outcome, PlanError
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.planning.model import UNDO_AFTER_S, Outcome, PlanError
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.planning.sources import Source, source
 
 NAME, KEY, KIND = "kube-proxy", "config.conf", "KubeProxyConfiguration"
+# Seconds that the transaction waits for a rollout, which goes node by node (see module_utils/steps/objects.py).
+ROLLOUT, ROLLOUT_PER_NODE = 120, 30
 
 
 class ProxyTarget(Target):
@@ -67,6 +69,12 @@ class ProxyTarget(Target):
 
     def holds(self, condition: str, item: Item, planned: Planned) -> bool:
         return True
+
+
+def undo_after(steps: Sequence[Mapping[str, Any]], nodes: int) -> int:
+    """Seconds until a job on cluster objects is undone: a rollout, and another one back, may take all their time before that."""
+    rolls = any(step["op"] == "configmap" and step["name"] == NAME for step in steps)
+    return UNDO_AFTER_S + (2 * (ROLLOUT + ROLLOUT_PER_NODE * nodes) if rolls else 0)
 
 
 def evaluate(

@@ -66,7 +66,7 @@ def test_a_flag_is_set_by_a_transaction_and_the_second_time_nothing_happens(act)
     assert (result["changed"], result["state"], result["argv"][-1]) == (True, "committed", "--v=2")
     assert result["messages"] == ["transaction x", "committed"] and result["restarts"] == {"kube-scheduler": 1}
     assert content(asked) == SEEN["files"][MANIFEST]["text"].replace("leader-elect=true\n", "leader-elect=true\n    - --v=2\n")
-    assert asked["follow"]["id"] == job["id"] == result["transaction"] and job["lease"]["holder"] == job["run"] != ""
+    assert asked["follow"]["id"] == job["id"] == result["transaction"] and job["run"].startswith(job["lease"]["holder"] + "-")
     again, asked = act(with_manifest(content(asked), result["argv"]), flags={"v": "2"})
     assert (again["changed"], again["argv"], list(asked)) == (False, result["argv"], ["observe"])
 
@@ -135,8 +135,9 @@ def broken(change: str) -> dict[str, Any]:
         del seen["components"]["kube-scheduler"]
     elif change == "stale":
         seen["components"]["kube-scheduler"]["argv"].append("--v=9")
-    elif change == "open":
-        seen["journals"] = [{"id": "t9", "run": "r", "state": "open", "step": "", "at": 0.0}]
+    elif change in ("open", "failed"):
+        why = {"cause": "the disk is full", "advice": "make room"}
+        seen["journals"] = [{"id": "t9", "run": "r", "state": change, "step": "", "at": 0.0, **why}]
     else:
         seen["problems"] = [{"file": "/x", "cause": "cannot be read", "advice": "look at it"}]
     return seen
@@ -147,7 +148,8 @@ def broken(change: str) -> dict[str, Any]:
     [
         ("absent", "no static pod kube-scheduler on this host"),
         ("stale", "other arguments than its manifest says"),
-        ("open", "transaction t9 has not ended; run ninepaths.kubernetes.observe with recover"),
+        ("open", "transaction t9 has not ended; wait until it has ended, or run ninepaths.kubernetes.observe with recover"),
+        ("failed", "transaction t9 could not be undone: the disk is full; make room"),
         ("problem", "cp1: /x: cannot be read; look at it"),
     ],
 )

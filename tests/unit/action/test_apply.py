@@ -25,6 +25,8 @@ PLAN = {
     "restarts": {},
 }
 
+UNDONE = {"id": "x", "state": "undone", "cause": "it was killed", "advice": "run again"}
+
 
 def line(number: int, event: str = "done", **data: Any) -> dict[str, Any]:
     return {"seq": number, "at": 100.0 + number, "event": event, "step": "s", "message": f"line {number}", "data": data}
@@ -40,14 +42,18 @@ def act(make, tmp_path, monkeypatch):
     monkeypatch.setattr(apply, "RECONNECT_S", 0)
     monkeypatch.setattr(apply.bundle, "build", lambda entry, request: b"program")
 
-    def run(answers: list[Any], plan: dict[str, Any] | None = None, errors: int = 0, **kind: bool) -> tuple[dict[str, Any], Any, list[str]]:
+    def run(
+        answers: list[Any], plan: dict[str, Any] | None = None, errors: int = 0, recover: Any = (UNDONE,), **kind: bool
+    ) -> tuple[dict[str, Any], Any, list[str]]:
         action = make(apply.ActionModule, {}, **kind)
         action._connection.close = lambda: None
         asked: list[str] = []
-        waiting = list(answers)
+        waiting, recovered = list(answers), list(recover)
 
         def program(entry: str, request: dict[str, Any], _vars: Any) -> dict[str, Any]:
             asked.append(f"{entry} {request.get('offset', '')}".strip())
+            if entry == "recover":
+                return {"transactions": [recovered.pop(0)]}
             if entry != "follow":
                 return {}
             found = waiting.pop(0)
@@ -102,6 +108,27 @@ def test_a_killed_transaction_is_recovered(act):
     end = answer(line(2, "end", state="undone", cause="it was killed", advice="run again"))
     with pytest.raises(ActionError, match="it was killed; everything is as it was before; run again"):
         act([answer(line(1)), answer(alive=False), end])
+
+
+def test_an_undo_that_failed_without_an_end_line_is_told_at_once(act):
+    failed = {"id": "x", "state": "failed", "cause": "journal.jsonl: No space left on device", "advice": "df -h"}
+    with pytest.raises(ActionError, match="No space left on device; it could not be undone; df -h"):
+        act([answer(alive=False)], recover=[failed])
+
+
+def test_a_journal_that_gets_no_end_line_is_not_asked_for_ever(act):
+    with pytest.raises(ActionError, match="its journal does not say so"):
+        act([answer(line(1)), answer(alive=False), answer(alive=False)], recover=[UNDONE, UNDONE])
+
+
+def test_an_undo_of_another_process_is_waited_for(act, monkeypatch):
+    slept: list[float] = []
+    monkeypatch.setattr(apply.time, "sleep", slept.append)
+    running = {"id": "x", "state": "running", "cause": None, "advice": "follow it"}
+    dead = [answer(alive=False)] * 3
+    with pytest.raises(ActionError, match="it was killed"):
+        act([*dead, answer(line(2, "end", state="undone", cause="it was killed", advice=""))], recover=[running] * 3)
+    assert slept == [apply.RUNNING_S] * 3
 
 
 def test_an_undone_transaction_fails_and_changed_nothing(act, tmp_path):

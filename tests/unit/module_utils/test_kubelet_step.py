@@ -32,6 +32,7 @@ class Kubelet(bed.FakeMachine):
 
     def systemd(self, argv: Sequence[str], *, stdin: bytes = b"", timeout: float = 30.0) -> bed.RunResult:
         if list(argv[:2]) == ["systemctl", "restart"]:
+            self.time += 0.1
             self.pid, self.started, self.text = self.pid + 1, self.time, self.config()
             self.restarts += 1
         if list(argv[:2]) == ["systemctl", "show"] and argv[-1] == "kubelet.service":
@@ -205,6 +206,27 @@ def test_killed_at_any_call_the_kubelet_runs_with_the_files_that_are_there(tmp_p
         again.pid, again.started, again.text, again.time = machine.pid, machine.started, machine.text, machine.time + 1
         state, _ = act(root, directory, "recover", machine=again)
         assert again.text == again.config() == ("new" if state == "committed" else "old"), f"call {at}"
+
+
+def test_an_undo_that_fails_again_and_again_restarts_the_kubelet_once(root: Path) -> None:
+    directory = lay(root, "notready")
+    machine = Kubelet(root)
+
+    class Stuck(bed.QuickFiles):
+        def rename(self, source: str, target: str) -> None:
+            if source.endswith(".old"):
+                raise PermissionError(1, "Operation not permitted", target)
+            super().rename(source, target)
+
+    machine.files = Stuck()
+    assert act(root, directory, machine=machine)[0] == "failed"
+    restarts = machine.restarts
+    for _ in range(3):
+        assert act(root, directory, "recover", machine=machine)[0] == "failed"
+    assert machine.restarts == restarts == 2
+    machine.files = bed.QuickFiles()
+    assert act(root, directory, "recover", machine=machine)[0] == "undone"
+    assert (machine.restarts, machine.text) == (3, "old")
 
 
 def test_units_are_reloaded_when_a_drop_in_changes(root: Path) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import engine_bed as bed
 import pytest
-from ansible_collections.ninepaths.kubernetes.plugins.module_utils import follow, launch, recover
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils import follow, launch, recover, visit
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.host import lock, units
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.host.failures import HeldError, JobError, TransactionError
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.steps.journal import Journal
@@ -78,6 +78,46 @@ def test_launch_refuses_while_another_transaction_is_open_or_running(root: Path)
     launch.launch(bed.FakeMachine(root), request(root))
     with pytest.raises(JobError, match="launched on this host before"):
         launch.launch(bed.FakeMachine(root), request(root))
+
+
+def test_launch_waits_for_a_transaction_that_has_ended_to_let_go(root: Path) -> None:
+    directory = bed.lay(root, [], "t0")
+    bed.execute(root, directory)
+    machine = bed.FakeMachine(root)
+    held = lock.hold(machine, "t0")
+    held.__enter__()
+
+    def sleep(seconds: float) -> None:
+        machine.time += seconds
+        if machine.time > 1003:
+            held.__exit__(None, None, None)
+
+    machine.sleep = sleep  # type: ignore[method-assign]
+    assert launch.launch(machine, request(root))["id"] == "t1" and 1003 < machine.time < 1005
+    machine = bed.FakeMachine(root)
+    with lock.hold(machine, "t0"), pytest.raises(HeldError, match="transaction t0 is changing"):
+        launch.launch(machine, request(root, "t2"))
+    assert machine.time - 1000 == launch.CLOSING
+
+
+def test_launch_says_why_an_undo_failed(root: Path) -> None:
+    directory = bed.lay(root, [], "t0")
+    data = {"state": "failed", "cause": "/etc/x cannot be put back: Operation not permitted", "advice": "decide"}
+    Journal(bed.FakeMachine(root), f"{directory}/journal.jsonl").add("end", "", "undo failed", data)
+    with pytest.raises(HeldError, match="t0 on this host could not be undone: /etc/x cannot be put back: Operation not permitted; decide"):
+        launch.launch(bed.FakeMachine(root), request(root))
+
+
+def test_limits_follow_from_the_job(root: Path) -> None:
+    machine = bed.FakeMachine(root)
+    launch.launch(machine, request(root, undo_after_s=7000))
+    assert "--property=TimeoutStopSec=7300" in machine.commands[-1]
+    units.arm(machine, "t1", "/var/lib/ninepaths/transactions/t1", {"undo_after_s": 7000})
+    assert {"--on-active=7000", "--on-unit-inactive=7000", "--property=TimeoutStopSec=7300"} <= set(machine.commands[-1])
+    timeouts: list[float] = []
+    machine.run = lambda argv, *, stdin=b"", timeout=30.0: timeouts.append(timeout)
+    units.stop(machine, "t1", {"undo_after_s": 7000})
+    assert timeouts == [7400]
 
 
 def test_only_the_last_ten_ended_transactions_are_kept(root: Path) -> None:
@@ -171,9 +211,41 @@ def test_recover_reports_a_job_that_cannot_be_read(root: Path) -> None:
     assert found["state"] == "failed" and "job.json" in found["cause"]
 
 
+def test_recover_goes_on_with_an_undo_that_failed(root: Path) -> None:
+    old = bed.tree(root)
+    directory = bed.lay(root, bed.full_steps(root))
+    with pytest.raises(bed.Killed):
+        bed.execute(root, directory, bed.FaultyFiles(40, "before"))
+    Journal(bed.FakeMachine(root), f"{directory}/journal.jsonl").add("end", "", "undo failed", {"state": "failed", "cause": "x", "advice": "y"})
+    found = recovered(root)["transactions"]
+    assert [(one["id"], one["state"]) for one in found] == [("t1", "undone")] and bed.tree(root) == old
+
+
+def test_visit_recovers_what_is_open_and_what_has_failed(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[str] = []
+    journals: list[dict[str, str]] = []
+    monkeypatch.setattr(visit.observe, "main", lambda request, run: {"journals": journals})
+    monkeypatch.setattr(recover, "main", lambda request, run: {"transactions": calls.append("recovered") or ["t"]})
+    for state, wanted in (("committed", []), ("undone", []), ("open", ["t"]), ("failed", ["t"])):
+        journals[:] = [{"state": state}]
+        assert visit.main({}, bed.FakeMachine(Path("/")).systemd)["recovered"] == wanted
+
+
+def test_an_unexpected_error_of_one_transaction_keeps_recover_from_none(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("t1", "t2"):
+        bed.lay(root, [], name)
+
+    def fails(machine: Any, directory: str, **_: Any) -> str:
+        raise KeyError("token=abc")
+
+    monkeypatch.setattr(recover.transaction, "recover_job", fails)
+    found = recovered(root)["transactions"]
+    assert [one["state"] for one in found] == ["failed"] * 2 and "KeyError" in found[0]["cause"] and "abc" not in str(found)
+
+
 def test_the_boot_unit_runs_before_the_kubelet_and_never_with_a_mere_restart_of_it(root: Path) -> None:
     machine = bed.FakeMachine(root)
-    units.arm(machine, "t1", "/var/lib/ninepaths/transactions/t1", 900)
+    units.arm(machine, "t1", "/var/lib/ninepaths/transactions/t1", {})
     text = (root / units.UNITS[1:] / units.BOOT_UNIT).read_text()
     assert "Before=kubelet.service" in text and "program.py boot" in text
     assert (root / units.WANTS[1:] / units.BOOT_UNIT).is_symlink()

@@ -244,6 +244,7 @@ def test_journals(worker: tuple[FakeNode, FakeRun]) -> None:
     begin = {"seq": 1, "at": 5.0, "event": "begin", "step": "", "message": "m", "data": {"run": "r1"}}
     step = {"seq": 2, "at": 6.0, "event": "step", "step": "kubelet", "message": "m", "data": {}}
     end = {"seq": 3, "at": 7.0, "event": "end", "step": "", "message": "m", "data": {"state": "committed"}}
+    failed = {**end, "data": {"state": "failed", "cause": "the disk is full", "advice": "df -h"}}
     for name, lines, tail in (
         ("t1", [begin, step, end], ""),
         ("t2", [begin, step], '{"seq": 3, "at'),
@@ -251,17 +252,20 @@ def test_journals(worker: tuple[FakeNode, FakeRun]) -> None:
         ("t4", [], "not json\n"),
         ("t5", [begin, {**end, "seq": 9}], ""),  # not the line that comes next: nothing after it counts
         ("t6", [begin, {**end, "seq": 2, "data": None}], ""),
+        ("t7", [begin, step, failed], ""),
     ):
         text = "".join(json.dumps(line) + "\n" for line in lines) + tail
         node.write(f"/var/lib/ninepaths/transactions/{name}/journal.jsonl", text)
     node.directory("/var/lib/ninepaths/transactions/empty")
+    nothing = {"cause": None, "advice": None}
     assert look(node, run)["journals"] == [
-        {"id": "t1", "run": "r1", "state": "committed", "step": "", "at": 7.0},
-        {"id": "t2", "run": "r1", "state": "open", "step": "kubelet", "at": 6.0},
-        {"id": "t3", "run": "", "state": "open", "step": "", "at": 0.0},
-        {"id": "t4", "run": "", "state": "open", "step": "", "at": 0.0},
-        {"id": "t5", "run": "r1", "state": "open", "step": "", "at": 5.0},
-        {"id": "t6", "run": "r1", "state": "open", "step": "", "at": 5.0},
+        {"id": "t1", "run": "r1", "state": "committed", "step": "", "at": 7.0, **nothing},
+        {"id": "t2", "run": "r1", "state": "open", "step": "kubelet", "at": 6.0, **nothing},
+        {"id": "t3", "run": "", "state": "open", "step": "", "at": 0.0, **nothing},
+        {"id": "t4", "run": "", "state": "open", "step": "", "at": 0.0, **nothing},
+        {"id": "t5", "run": "r1", "state": "open", "step": "", "at": 5.0, **nothing},
+        {"id": "t6", "run": "r1", "state": "open", "step": "", "at": 5.0, **nothing},
+        {"id": "t7", "run": "r1", "state": "failed", "step": "", "at": 7.0, "cause": "the disk is full", "advice": "df -h"},
     ]
 
 

@@ -50,7 +50,7 @@ def test_leadership_moves_after_the_apiserver_has_gone_and_before_etcd(root: Pat
     tools = Tools()
     bed.execute(root, job(root, *ALL), tools=tools)
     assert events == ["kube-apiserver --new"]
-    assert tools.log == ["pressure checked", "quorum checked", "pressure checked", "leader moved"]
+    assert tools.log == [*["pressure checked", "quorum checked"] * 2, "quorum checked", "leader moved"]
 
 
 def test_a_kubelet_that_stops_during_the_trial_starts_keeps_the_old_manifests(root: Path) -> None:
@@ -63,6 +63,23 @@ def test_a_kubelet_that_stops_during_the_trial_starts_keeps_the_old_manifests(ro
     old, directory = bed.tree(root), job(root, "kube-scheduler")
     state, _, node = bed.execute(root, directory, tools=Tools())
     assert (state, node.log, bed.tree(root)) == ("undone", [], old)
+
+
+@pytest.mark.parametrize(("asked", "rolled"), [(2, []), (3, ["kube-apiserver"])])
+def test_a_quorum_that_is_lost_meanwhile_leaves_etcd_alone(root: Path, asked: int, rolled: list[str]) -> None:
+    class Lost(bed.FakeTools):
+        def check_quorum(self, context: Any, argv: Any) -> None:
+            super().check_quorum(context, argv)
+            if self.log.count("quorum checked") == asked:
+                raise PreconditionError("etcd would lose its quorum", "make cp2 healthy")
+
+    tools, directory, old = Lost(), job(root, *ALL), bed.tree(root)
+    state, machine, node = bed.execute(root, directory, tools=tools)
+    assert (state, bed.tree(root)) == ("undone", old)
+    assert node.log == [f"{name} {flag}" for name in rolled for flag in ("--new", "--old")]
+    lines = Journal(machine, f"{directory}/journal.jsonl").lines
+    assert not any(line["event"] == "step" and "etcd.yaml" in line["message"] for line in lines)
+    assert tools.log[-1] == "quorum checked" and "lose its quorum" in lines[-1]["data"]["cause"]
 
 
 def test_etcd_waits_until_the_old_apiserver_has_gone(root: Path) -> None:

@@ -78,8 +78,29 @@ def test_only_units_that_were_not_so_already_are_undone(root: Path) -> None:
         if command[0] == "systemctl" and command[1] in ("enable", "disable", "start", "stop")
     ]
     assert done[:2] == ["enable a.timer", "start a.timer"]
-    assert done[2:4] == ["stop a.timer", "disable a.timer"]
+    assert done[2] == "stop a.timer"
+    assert ["systemctl", "--no-reload", "disable", "a.timer"] in machine.commands
     assert not any("b.timer" in line for line in done)
+
+
+def test_units_are_forgotten_after_their_files_are_gone(root: Path) -> None:
+    """A unit is disabled while its file is there, and systemd reads its units again only when it is not."""
+    unit = "/etc/systemd/system/a.timer"
+    seen: list[tuple[str, bool]] = []
+
+    class Watching(System):
+        def systemd(self, argv: Sequence[str], *, stdin: bytes = b"", timeout: float = 30.0) -> bed.RunResult:
+            if argv[0] == "systemctl":
+                seen.append((argv[-2] if argv[-1] == "a.timer" else argv[-1], Path(self.at(unit)).exists()))
+            return super().systemd(argv, stdin=stdin, timeout=timeout)
+
+    machine = Watching(root)
+    machine.answers["systemctl --quiet is-"] = bed.RunResult(1, "", "")
+    files = {"op": "files", "files": [bed.change(root, unit, b"[Timer]\n", "0644")]}
+    units = {"op": "units", "daemon_reload": True, "enable": ["a.timer"], "start": ["a.timer"]}
+    directory = bed.lay(root, [files, units, FAILING])
+    assert transaction.run_job(machine, directory, node=bed.FakeNode(machine), tools=bed.FakeTools()) == "undone"
+    assert seen[seen.index(("start", True)) + 1 :][:3] == [("disable", True), ("stop", False), ("daemon-reload", False)]
 
 
 def test_an_account_is_made_and_removed_again(root: Path) -> None:

@@ -4,13 +4,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 from typing import Any
 
 import engine_bed as bed
 import pytest
-from ansible_collections.ninepaths.kubernetes.plugins.module_utils.host.failures import JobError, PreconditionError, TransactionError
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.host.failures import JobError, PreconditionError, TransactionError, UndoError
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.steps import changes, writer
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.steps.journal import Journal
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.steps.writer import Writer
@@ -159,6 +160,73 @@ def test_a_path_that_is_named_twice_is_refused(root: Path) -> None:
     one = bed.change(root, "/etc/kubernetes/audit.yaml", b"new")
     with pytest.raises(JobError, match="changed twice"):
         writer.parse_all([one, one])
+
+
+def failed(root: Path) -> None:
+    """The undo of this transaction has failed."""
+    make(root).journal.add("end", "", "undo failed", {"state": "failed"})
+
+
+def test_only_attributes_come_back_where_only_they_were_changed(root: Path) -> None:
+    one = write(root, bed.change(root, "/etc/kubernetes/pki/ca.crt", None, "0600"))
+    path = root / "etc/kubernetes/pki/ca.crt"
+    path.write_text("renewed")
+    undo(one)
+    assert (path.read_text(), path.stat().st_mode & 0o777) == ("renewed", 0o644)
+    assert not list((root / "var/lib/ninepaths/transactions/t1").glob("backup/*"))
+
+
+def test_content_that_its_owner_renews_is_no_obstacle_to_a_change_of_attributes(root: Path) -> None:
+    change = bed.change(root, "/etc/kubernetes/pki/ca.crt", None, "0600")
+    (root / "etc/kubernetes/pki/ca.crt").write_text("renewed")
+    write(root, change)
+    gone = {**bed.change(root, "/etc/kubernetes/audit.yaml", None, kind="absent"), "mode": None}
+    (root / "etc/kubernetes/audit.yaml").write_text("renewed")
+    with pytest.raises(PreconditionError, match="sha256 changed"):
+        write(root, gone)
+
+
+def test_a_foreign_edit_that_cannot_be_kept_does_not_stop_the_old_file(root: Path) -> None:
+    write(root, bed.change(root, "/etc/kubernetes/audit.yaml", b"new"))
+    path = root / "etc/kubernetes/audit.yaml"
+    path.write_text("somebody was here")
+
+    class Full(bed.QuickFiles):
+        def write_new(self, real: str, data: bytes, mode: int) -> None:
+            super().write_new(real, data[:3], mode)
+            raise OSError(errno.ENOSPC, "No space left on device", real)
+
+    one = make(root)
+    one.host.files = Full()
+    undo(one)
+    assert path.read_text() == "old policy" and "could not be kept" in one.journal.lines[-1]["message"]
+    assert not list((root / "var/lib/ninepaths/transactions/t1/backup").glob("*.foreign"))
+
+
+def test_after_a_failed_undo_only_what_is_still_ours_is_put_back(root: Path) -> None:
+    ours = ("/etc/kubernetes/audit.yaml", b"new", "0600"), ("/etc/kubernetes/pki/ca.crt", None, "0600")
+    for path, content, mode in (*ours, (f"{bed.MANIFESTS}/etcd.yaml", b"new", "0600")):
+        write(root, bed.change(root, path, content, mode))
+    failed(root)
+    (root / bed.MANIFESTS[1:] / "etcd.yaml").write_bytes(b"upgraded")
+    one = make(root)
+    for record in one.records("s")[:2]:
+        assert one.restore(record)
+    with pytest.raises(UndoError, match="was changed since its undo failed; decide by hand"):
+        one.restore(one.records("s")[2])
+    assert (root / "etc/kubernetes/audit.yaml").read_text() == "old policy"
+    assert (root / "etc/kubernetes/pki/ca.crt").stat().st_mode & 0o777 == 0o644
+    assert (root / bed.MANIFESTS[1:] / "etcd.yaml").read_bytes() == b"upgraded"
+
+
+def test_after_a_failed_undo_attributes_that_somebody_else_set_stay(root: Path) -> None:
+    write(root, bed.change(root, "/etc/kubernetes/pki/ca.crt", None, "0600"))
+    failed(root)
+    (root / "etc/kubernetes/pki/ca.crt").chmod(0o640)
+    one = make(root)
+    with pytest.raises(UndoError, match="changed since"):
+        one.restore(one.records("s")[0])
+    assert (root / "etc/kubernetes/pki/ca.crt").stat().st_mode & 0o777 == 0o640
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.controls.settings import Settings
-from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.planning import approver
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.planning import approver, proxy
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.planning.model import WAVES, Inventory, Plan, PlanErrors, bind
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.planning.plan import CONTROL_PLANES, plan
 from factories import (
@@ -516,6 +516,27 @@ class TestWhatOneRunMustNotForget:
             planned(hosts)
         assert [error.host for error in caught.value.errors] == ["cp1"]
         assert "another run is at work" in str(caught.value)
+
+    def test_an_undo_that_failed_stops_the_plan_with_its_own_cause(self) -> None:
+        hosts = cluster()
+        why = {"cause": "/etc/x was changed since its undo failed", "advice": "decide by hand"}
+        hosts["w1"]["journals"] = [{"id": "20261121T000000Z-abc-kubelets", "run": "r", "state": "failed", "step": "", "at": NOW, **why}]
+        with pytest.raises(PlanErrors, match=r"w1.*could not be undone: /etc/x was changed since its undo failed; decide by hand"):
+            planned(hosts)
+
+    def test_the_undo_timer_of_kube_proxy_leaves_time_for_its_rollout_and_back(self) -> None:
+        from ansible_collections.ninepaths.kubernetes.plugins.module_utils.steps import objects
+
+        assert (proxy.ROLLOUT, proxy.ROLLOUT_PER_NODE) == (objects.ROLLOUT, objects.ROLLOUT_PER_NODE)
+        roll = {"op": "configmap", "name": "kube-proxy"}
+        assert proxy.undo_after([{"op": "approve"}, {"op": "configmap", "name": "kubelet-config"}], 100) == 900
+        assert proxy.undo_after([roll], 100) == 900 + 2 * (120 + 30 * 100)
+        hosts = cluster()
+        data = hosts["cp1"]["cluster"]["configmaps"]["kube-proxy"]["data"]
+        data["config.conf"] = data["config.conf"].replace('metricsBindAddress: ""', "metricsBindAddress: 0.0.0.0:10249")
+        done = planned(hosts)
+        assert done.jobs["cp1"]["cluster"]["undo_after_s"] == 900 + 2 * (120 + 30 * done.cluster["nodes"])
+        assert {job["undo_after_s"] for jobs in done.jobs.values() for wave, job in jobs.items() if wave != "cluster"} == {900}
 
     def test_an_operators_value_decides_where_any_value_would_do(self) -> None:
         hosts = carried_out(cluster(), planned(cluster()))
