@@ -85,6 +85,7 @@ def _facts(control: Control) -> list[str]:
         "Component": control.component,
         "Sets": _sets(control),
         "Merge": _merge(control),
+        "Overrides": codes(text for value in control.overrides for text in _texts(value)),
         "Versions": f"Kubernetes {code(control.versions)}" if control.versions else "",
         "Family": code(control.family) if control.family else "",
         "Profiles": ", ".join(control.profiles) or "none; by id, or because another control requires it",

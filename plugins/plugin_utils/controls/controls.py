@@ -150,6 +150,7 @@ class Control:
     merge: str | None = None
     unset_ok: bool = False
     refuse: tuple[Scalar, ...] = ()
+    overrides: tuple[Scalar, ...] = ()
     unless: Pairs = ()
     family: str | None = None
     spelling: tuple[tuple[str, str], ...] = ()
@@ -259,6 +260,7 @@ def _read(reader: Reader, name: str, path: int, documents: Path) -> Control:
         merge=reader.one_of("merge", MERGES) if reader.has("merge") else None,
         unset_ok=reader.one_of("unset", ("ok",)) == "ok" if reader.has("unset") else False,
         refuse=reader.scalars("refuse"),
+        overrides=reader.scalars("overrides"),
         unless=reader.flag_values("unless"),
         family=reader.optional_identifier("family"),
         spelling=tuple((key, str(text)) for key, text in reader.pairs("spelling")),
@@ -384,6 +386,8 @@ def _coherent(control: Control) -> None:
         raise ReaderError("unset and refuse mean nothing where the merge is absent")
     if control.spelling and not control.family:
         raise ReaderError("spelling needs a family")
+    if control.overrides and (control.merge == "absent" or isinstance(control.value, (Ref, tuple, type(None)))):
+        raise ReaderError("overrides are alternatives to a single value")
 
 
 def _whole(value: object) -> bool:

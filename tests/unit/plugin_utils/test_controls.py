@@ -297,6 +297,8 @@ def test_a_control_is_read_whole() -> None:
         ({"component": "host"}, "a flag or field needs a component, not host"),
         ({"spelling": {"a": "b"}}, "spelling needs a family"),
         ({"family": "f" * 65}, "family must be in kebab-case"),
+        ({"overrides": []}, "overrides must be a list of texts, whole numbers or booleans"),
+        ({"value": ["a"], "overrides": ["b"]}, "overrides are alternatives to a single value"),
     ],
 )
 def test_a_mistake_is_named(change: dict[str, object], cause: str) -> None:
