@@ -16,7 +16,8 @@ One entry per control, by path, from `controls/path1.yml` to `controls/path9.yml
 `ninepaths_overrides`, `ninepaths_enable` and `ninepaths_waivers` name ([variables](variables.md)). A family stands for all controls that carry it.
 
 * **Disruptive** controls can disturb workloads. A literal benchmark profile has them, or they are switched on by id; `recommended` never has them.
-* **Held** controls are never applied by this version. Where the cluster has the setting already, the control counts as set.
+* **Held** controls are never applied by this version. Where the cluster has the setting already, the control counts as set, unless what is set would
+  have to be judged first (an encryption configuration, for example): then it stays held.
 * **Needs** are conditions: the control is held while one of them is not met, and the run says which.
 * **Undo** says how far the control can be taken back.
 
@@ -129,6 +130,7 @@ def _merge(control: Control) -> str:
     if control.merge is None:
         return ""
     details = ["not set is fine"] if control.unset_ok else []
+    details += ["any value counts as set"] if control.set_ok else []
     if control.refuse:
         details.append(f"counts as not set: {codes(text for value in control.refuse for text in _texts(value))}")
     details += [f"fine where {code(f'--{flag}={next(iter(_texts(value)))}')}" for flag, value in control.unless]

@@ -149,6 +149,7 @@ class Control:
     value: Value = None
     merge: str | None = None
     unset_ok: bool = False
+    set_ok: bool = False
     refuse: tuple[Scalar, ...] = ()
     overrides: tuple[Scalar, ...] = ()
     unless: Pairs = ()
@@ -168,6 +169,11 @@ class Control:
     def kind(self) -> str:
         """One of KINDS."""
         return next(kind for kind in KINDS if getattr(self, kind) is not None)
+
+    @property
+    def unjudged(self) -> bool:
+        """Whether nobody can tell what a value that is set is worth: it stays held, since `present` says only that there is one."""
+        return self.held is not None and self.merge == "present" and not self.set_ok
 
     @property
     def sets(self) -> str | None:
@@ -259,6 +265,7 @@ def _read(reader: Reader, name: str, path: int, documents: Path) -> Control:
         value=_value(reader),
         merge=reader.one_of("merge", MERGES) if reader.has("merge") else None,
         unset_ok=reader.one_of("unset", ("ok",)) == "ok" if reader.has("unset") else False,
+        set_ok=reader.one_of("set", ("ok",)) == "ok" if reader.has("set") else False,
         refuse=reader.scalars("refuse"),
         overrides=reader.scalars("overrides"),
         unless=reader.flag_values("unless"),
@@ -386,6 +393,8 @@ def _coherent(control: Control) -> None:
         raise ReaderError("unset and refuse mean nothing where the merge is absent")
     if control.spelling and not control.family:
         raise ReaderError("spelling needs a family")
+    if control.set_ok and not (control.held and control.merge == "present"):
+        raise ReaderError("set is for what is held and merged present")
     if control.overrides and (control.merge == "absent" or isinstance(control.value, (Ref, tuple, type(None)))):
         raise ReaderError("overrides are alternatives to a single value")
 

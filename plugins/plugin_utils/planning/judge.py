@@ -106,10 +106,10 @@ def judge(target: Target, selected: Iterable[Selected]) -> Verdict:
     """Judge controls against a target. Raises MergeError, ConfigError where a value makes no sense."""
     items, outcomes = _items(target, selected)
     now = {key: target.current(key, like) for key, like in _kinds(items).items()}
-    good = [item for item in items if satisfied(_on(item, now), now[item.key]) and target.settled(item)]
+    good = [item for item in items if not item.control.unjudged and satisfied(_on(item, now), now[item.key]) and target.settled(item)]
     met = {item.id for item in good}
     active = [item for item in items if item.id not in met]
-    against = _from_the_start(active)
+    against = _from_the_start(active, now)
     while True:
         left = [item for item in active if item.id not in against]
         planned, released = _with_released(target, good, left, now)
@@ -144,12 +144,13 @@ def _items(target: Target, selected: Iterable[Selected]) -> tuple[list[Item], li
     return [_as_list(item) if item.key in lists else item for item in items], outcomes
 
 
-def _from_the_start(items: Iterable[Item]) -> dict[str, Obstacle]:
+def _from_the_start(items: Iterable[Item], now: Planned) -> dict[str, Obstacle]:
     """What cannot be applied whatever the others do."""
     against: dict[str, Obstacle] = {}
     for item in items:
         if item.control.held:
-            against[item.id] = Obstacle("held", item.control.held, NOT_OFFERED)
+            unjudged = " What is set is not judged." if item.control.unjudged and now[item.key] is not None else ""
+            against[item.id] = Obstacle("held", item.control.held + unjudged, NOT_OFFERED)
         elif item.missing:
             against[item.id] = Obstacle("held", f"there is no file here that could be {item.missing}", item.missing)
     return against
