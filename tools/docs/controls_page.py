@@ -32,6 +32,7 @@ _MERGES: Mapping[str, str] = {
     "superset": "these elements at least, yours are kept",
     "append": "these elements are added, yours are kept",
     "absent": "the setting, or the element, is taken away",
+    "each": "every element begins with one of these; nothing is edited, what to do is said",
 }
 _PROFILE_MARKS: Mapping[str, str] = {"recommended": "R", "cis-level-1": "C1", "cis-level-2": "C2", "stig": "S"}
 _CATALOGUES: Mapping[str, str] = {"cis": "CIS", "stig": "STIG", "nsa": "NSA/CISA", "upstream": "upstream"}
@@ -92,6 +93,8 @@ def _facts(control: Control) -> list[str]:
         "Profiles": ", ".join(control.profiles) or "none; by id, or because another control requires it",
         "Disruptive": prose(control.disruptive or ""),
         "Held": prose(control.held or ""),
+        "Where not": f"{control.unmet.status}: {prose(control.unmet.advice)}" if control.unmet else "",
+        "Must not be": f"{KNOWN_REFS[control.differs_from.name]}, nor share a certificate with it" if control.differs_from else "",
         "Needs": ", ".join(f"[{name}](#{name})" for name in control.needs),
         "Requires": ", ".join(f"[{name}](#{name})" for name in control.requires),
         "Held while set": codes(control.conflicts),

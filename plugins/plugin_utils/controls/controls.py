@@ -21,7 +21,8 @@ CONTROLS = Path(__file__).resolve().parents[3] / "controls"
 PATHS = range(1, 10)
 PROFILES = ("recommended", "cis-level-1", "cis-level-2", "stig")
 COMPONENTS = ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "etcd", "kubelet", "kube-proxy", "host")
-MERGES = ("exact", "present", "at_least", "at_most", "subset", "superset", "append", "absent")
+MERGES = ("exact", "present", "at_least", "at_most", "subset", "superset", "append", "absent", "each")
+UNMET = ("held", "deviation")
 KINDS = ("flag", "field", "files", "document", "sysctl")
 MOUNT_TYPES = ("DirectoryOrCreate", "Directory", "FileOrCreate", "File")
 
@@ -122,6 +123,14 @@ class Document:
 
 
 @dataclass(frozen=True)
+class Unmet:
+    """What a control that nothing is edited for is where it does not hold: "held" or "deviation", and what to do."""
+
+    status: str
+    advice: str
+
+
+@dataclass(frozen=True)
 class Undo:
     """How far a control can be undone: always, never, or until a condition has come true."""
 
@@ -152,6 +161,8 @@ class Control:
     set_ok: bool = False
     refuse: tuple[Scalar, ...] = ()
     overrides: tuple[Scalar, ...] = ()
+    differs_from: Ref | None = None
+    unmet: Unmet | None = None
     unless: Pairs = ()
     family: str | None = None
     spelling: tuple[tuple[str, str], ...] = ()
@@ -268,6 +279,8 @@ def _read(reader: Reader, name: str, path: int, documents: Path) -> Control:
         set_ok=reader.one_of("set", ("ok",)) == "ok" if reader.has("set") else False,
         refuse=reader.scalars("refuse"),
         overrides=reader.scalars("overrides"),
+        differs_from=_ref(reader, "differs_from") if reader.has("differs_from") else None,
+        unmet=_unmet(reader),
         unless=reader.flag_values("unless"),
         family=reader.optional_identifier("family"),
         spelling=tuple((key, str(text)) for key, text in reader.pairs("spelling")),
@@ -304,10 +317,25 @@ def _needs(reader: Reader) -> tuple[str, ...]:
 def _value(reader: Reader) -> Value:
     if not reader.is_mapping("value"):
         return reader.literal("value")
-    inner = reader.mapping("value")
+    return _ref(reader, "value")
+
+
+def _ref(reader: Reader, key: str) -> Ref:
+    inner = reader.mapping(key)
     name = inner.one_of("ref", KNOWN_REFS)
     inner.finish()
     return Ref(name)
+
+
+def _unmet(reader: Reader) -> Unmet | None:
+    if not reader.has("unmet"):
+        return None
+    inner = reader.mapping("unmet")
+    found = [Unmet(status, inner.sentence(status)) for status in UNMET if inner.has(status)]
+    inner.finish()
+    if len(found) != 1:
+        raise ReaderError(f"unmet must have exactly one of {', '.join(UNMET)}")
+    return found[0]
 
 
 def _files(reader: Reader) -> Files | None:
@@ -393,6 +421,12 @@ def _coherent(control: Control) -> None:
         raise ReaderError("unset and refuse mean nothing where the merge is absent")
     if control.spelling and not control.family:
         raise ReaderError("spelling needs a family")
+    if (control.merge == "each") != (control.unmet is not None):
+        raise ReaderError("each and unmet go together")
+    if control.merge == "each" and not isinstance(control.value, tuple):
+        raise ReaderError("each has a list of what items may begin with")
+    if control.differs_from and not isinstance(control.value, Ref):
+        raise ReaderError("differs_from is for a value that is a reference")
     if control.set_ok and not (control.held and control.merge == "present"):
         raise ReaderError("set is for what is held and merged present")
     if control.overrides and (control.merge == "absent" or isinstance(control.value, (Ref, tuple, type(None)))):

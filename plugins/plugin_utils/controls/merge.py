@@ -18,7 +18,7 @@ Value = Union[str, int, bool, tuple[str, ...]]
 Scalar = Union[str, int, bool]
 
 # The order in which the controls of one flag are applied. What takes away comes first, what adds next, what decides alone last.
-RANK: Mapping[str, int] = {"absent": 0, "exact": 1, "at_least": 2, "at_most": 2, "subset": 3, "present": 4, "superset": 5, "append": 6}
+RANK: Mapping[str, int] = {"each": 0, "absent": 0, "exact": 1, "at_least": 2, "at_most": 2, "subset": 3, "present": 4, "superset": 5, "append": 6}
 
 _TLS: Mapping[str, int] = {
     **{f"VersionTLS{number}": number for number in (10, 11, 12, 13)},
@@ -177,6 +177,14 @@ def _is_absent(rule: Rule, current: Value | None) -> bool:
     return not set(_items(current)) & set(_items(rule.wanted))
 
 
+def _begin_as_wanted(rule: Rule, current: Value | None) -> bool:
+    return current is not None and all(item.startswith(_items(rule.wanted)) for item in _items(current))
+
+
+def _as_it_is(rule: Rule, current: Value | None) -> Value | None:
+    return current
+
+
 def _wanted(rule: Rule, current: Value | None) -> Value | None:
     return rule.wanted
 
@@ -206,6 +214,7 @@ _CHECKS: Mapping[str, Callable[[Rule, Value | None], bool]] = {
     "superset": _is_superset,
     "append": _is_superset,
     "absent": _is_absent,
+    "each": _begin_as_wanted,
 }
 _MERGES: Mapping[str, Callable[[Rule, Value | None], Value | None]] = {
     "exact": _wanted,
@@ -216,6 +225,7 @@ _MERGES: Mapping[str, Callable[[Rule, Value | None], Value | None]] = {
     "superset": _with_missing,
     "append": _with_missing,
     "absent": _without,
+    "each": _as_it_is,
 }
 
 

@@ -102,7 +102,8 @@ def _weakening(control: Control, own: Literal, value: Literal) -> str | None:
         serves = same(value, own) or value in control.overrides
     else:
         try:
-            serves = satisfied(Rule(str(control.merge), own, control.refuse), value)
+            policy = "subset" if control.merge == "each" else str(control.merge)
+            serves = satisfied(Rule(policy, own, control.refuse), value)
         except MergeError as error:
             return str(error)
     if serves:
@@ -125,6 +126,7 @@ def _taken_away(control: Control, value: Literal, controls: Iterable[Control]) -
 _BY_WAIVER = f"a weaker value takes a waiver with a reason ({PREFIX}waivers)"
 _WANTS = {
     "exact": "exactly", "at_least": "at least", "at_most": "at most", "subset": "nothing but", "superset": "all of", "append": "all of",
+    "each": "nothing but",
 }  # fmt: skip
 _KINDS: dict[type, str] = {str: "text", int: "a whole number", bool: "true or false", tuple: "a list of texts"}
 

@@ -37,12 +37,16 @@ class Obstacle:
 
 @dataclass(frozen=True)
 class Item:
-    """A selected control with what it wants of this target. `missing`: what its value could not be made of."""
+    """A selected control with what it wants of this target.
+
+    missing: what its value could not be made of. unlike: what the value must not be.
+    """
 
     control: Control
     key: str
     rule: Rule
     missing: str | None = None
+    unlike: Value | None = None
 
     @property
     def id(self) -> str:
@@ -87,7 +91,11 @@ class Target(ABC):
 
     @abstractmethod
     def obstacle(self, item: Item, planned: Planned) -> Obstacle | None:
-        """What speaks against applying the control, given what would be set: conflicts, conditions, requirements."""
+        """What speaks against applying the control, given what would be set: values, conditions, requirements."""
+
+    @abstractmethod
+    def conflict(self, item: Item, planned: Planned) -> Obstacle | None:
+        """What else would be set that the control does not go together with, or that decides in its place."""
 
     @abstractmethod
     def required(self, name: str) -> Obstacle | None:
@@ -115,13 +123,16 @@ def judge(target: Target, selected: Iterable[Selected]) -> Verdict:
         planned, released = _with_released(target, good, left, now)
         here = {item.id: item.id not in against for item in items}
         found = {item.id: obstacle for item in left if (obstacle := _obstacle(target, item, planned, now, here)) is not None}
+        # What is met may be overruled; that is asked last, when nothing that would be set is going to be given up any more.
+        found = found or {item.id: obstacle for item in good if (obstacle := target.conflict(item, planned)) is not None}
         if not found:
             break
         against.update(found)
+        good = [item for item in good if item.id not in against]
     kept = [item for item in good if item.id not in released]
     gone = [item for item in good if item.id in released]
     outcomes += [_good(target, item, now) for item in kept]
-    outcomes += [_bad(target, item, now, against[item.id]) for item in active if item.id in against]
+    outcomes += [_bad(target, item, now, against[item.id]) for item in items if item.id in against]
     outcomes += [_changed(target, item, now, planned, item.control.why) for item in left]
     outcomes += [_changed(target, item, now, planned, _RELEASED) for item in gone]
     return Verdict(tuple(sorted(outcomes, key=lambda outcome: outcome.id)), now, planned, (*left, *gone), tuple(kept))
@@ -139,7 +150,9 @@ def _items(target: Target, selected: Iterable[Selected]) -> tuple[list[Item], li
             continue
         value = target.resolve(control, entry.value)
         missing = entry.value.name if value is None and isinstance(entry.value, Ref) else None
-        items.append(Item(control, str(control.sets), Rule(str(control.merge), value, control.refuse, control.unset_ok), missing))
+        rule = Rule(str(control.merge), value, control.refuse, control.unset_ok)
+        unlike = target.resolve(control, control.differs_from) if control.differs_from else None
+        items.append(Item(control, str(control.sets), rule, missing, unlike))
     lists = {item.key for item in items if isinstance(item.rule.wanted, tuple) or target.is_list(item.key)}
     return [_as_list(item) if item.key in lists else item for item in items], outcomes
 
@@ -220,8 +233,11 @@ def _obstacle(target: Target, item: Item, planned: Planned, now: Planned, here: 
             missing = target.required(name)
         if missing:
             return missing
-    obstacle = target.obstacle(item, planned)
-    if obstacle is None and not satisfied(_on(item, now), planned[item.key]):
+    obstacle = target.conflict(item, planned) or target.obstacle(item, planned)
+    unsatisfied = obstacle is None and not satisfied(_on(item, now), planned[item.key])
+    if unsatisfied and item.control.unmet:
+        return Obstacle(item.control.unmet.status, item.control.unmet.advice, NOT_OFFERED)
+    if unsatisfied:
         return Obstacle("held", f"another control wants {item.key} to be {show(planned[item.key]) or 'unset'}", item.key)
     return obstacle
 

@@ -106,6 +106,10 @@ class Host:
         certificate: Mapping[str, Any] | None = found[0]
         return certificate
 
+    def fingerprints(self, path: str) -> frozenset[str]:
+        """SHA-256 of all certificates in a file."""
+        return frozenset(str(certificate["sha256"]) for certificate in self.seen.get("certificates", {}).get(path) or ())
+
     @cached_property
     def kubelet(self) -> Kubelet | None:
         """Raises PlanError."""

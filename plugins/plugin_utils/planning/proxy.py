@@ -52,10 +52,13 @@ class ProxyTarget(Target):
     def settled(self, item: Item) -> bool:
         return True
 
-    def obstacle(self, item: Item, planned: Planned) -> Obstacle | None:
+    def conflict(self, item: Item, planned: Planned) -> Obstacle | None:
         for name in item.control.conflicts:
             if self.config.get(name) not in (None, ""):
-                return Obstacle("held", f"{name} is set, and both together do not work", name)
+                return Obstacle("held", f"{name} is set, which decides in its place or does not go together with it", name)
+        return None
+
+    def obstacle(self, item: Item, planned: Planned) -> Obstacle | None:
         return (
             Obstacle("held", f"the condition {item.control.needs[0]} cannot be judged", item.control.needs[0])
             if item.control.needs

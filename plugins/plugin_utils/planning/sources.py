@@ -201,10 +201,10 @@ def _fields(found: Source, config: config_file.ConfigFile, verdicts: Sequence[Ve
 
 
 def _common(verdicts: Sequence[Verdict]) -> list[Item]:
-    """Items that are met, or will be, on all hosts; in the order of their ids. What is held is the operator's own, and stays theirs."""
+    """Items that are met, or will be, on all hosts; in the order of their ids. What is held or never edited is the operator's own."""
     if not verdicts:
         return []
-    names = [{item.id for item in (*verdict.applied, *verdict.kept) if not item.control.held} for verdict in verdicts]
+    names = [{item.id for item in (*verdict.applied, *verdict.kept) if not (item.control.held or item.control.unmet)} for verdict in verdicts]
     everywhere = set.intersection(*names)
     first = {item.id: item for item in (*verdicts[0].applied, *verdicts[0].kept)}
     return [first[name] for name in sorted(everywhere)]

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import posixpath
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
@@ -121,21 +122,26 @@ class ComponentTarget(_HostTarget):
         return self.seen.knowledge.collects(self.name, self.minor, key)
 
     def settled(self, item: Item) -> bool:
-        if any(self.argv.of(name) for name in item.control.drops):
+        if any(self.argv.of(name) for name in item.control.drops) or self._shared(item, self._read(item.key, item.rule.wanted)):
             return False
         if not self._ours(item, self._read(item.key, item.rule.wanted)):
             return True
         return not self._missing_mounts(item) and self._document_in_place(item)
 
-    def obstacle(self, item: Item, planned: Planned) -> Obstacle | None:
+    def conflict(self, item: Item, planned: Planned) -> Obstacle | None:
         view = self._view(planned)
-        for name, value in item.control.unless:
-            found = view.planned(name)
-            if found is not None and same(like(value, show(found)), value):
-                return Obstacle("ok", f"--{name}={show(value)} serves it")
-        for name in item.control.conflicts:
+        for name in () if self._served(item, view) else item.control.conflicts:
             if view.planned(name) is not None:
-                return Obstacle("held", f"--{name} is set, and both together do not work", name)
+                return Obstacle("held", f"--{name} is set, which decides in its place or does not go together with it", name)
+        return None
+
+    def obstacle(self, item: Item, planned: Planned) -> Obstacle | None:
+        served = self._served(item, self._view(planned))
+        if served:
+            return Obstacle("ok", f"{served} serves it")
+        if self._shared(item, planned.get(item.key)):
+            what = f"--{item.key} names {show(planned.get(item.key))}, the same as {show(item.unlike)}"
+            return Obstacle("deviation", f"{what}; give it a CA of its own, by hand: certificates have to change along with it", item.key)
         if self.seen.knowledge.separate(self.name, self.minor, item.key) and len(self.argv.of(item.key)) > 1:
             return Obstacle("held", f"--{item.key} is there several times; change it by hand", item.key)
         try:
@@ -143,6 +149,21 @@ class ComponentTarget(_HostTarget):
         except static_pod.MountConflictError as error:
             return Obstacle("held", str(error), item.key)
         return self._conditions(item, planned)
+
+    def _served(self, item: Item, view: _ComponentView) -> str | None:
+        """The flag, as it would be, that makes the control unnecessary."""
+        for name, value in item.control.unless:
+            found = view.planned(name)
+            if found is not None and same(like(value, show(found)), value):
+                return f"--{name}={show(value)}"
+        return None
+
+    def _shared(self, item: Item, value: Value | None) -> bool:
+        """Whether a file is, or has a certificate in common with, the one that it must differ from."""
+        if item.unlike is None or value is None:
+            return False
+        one, other = (posixpath.normpath(show(path)) for path in (value, item.unlike))
+        return one == other or bool(self.seen.fingerprints(one) & self.seen.fingerprints(other))
 
     def _ours(self, item: Item, value: Value | None) -> bool:
         return value is not None and item.rule.wanted is not None and same(value, item.rule.wanted)
@@ -229,15 +250,18 @@ class KubeletTarget(_HostTarget):
             return Obstacle("held", f"--{item.key} is set; it is yours to take out", item.key)
         if self.kubelet.base is None:
             return Obstacle("held", "the kubelet runs without --config; give it a configuration file", "--config")
-        view = self._view(planned)
-        for name in item.control.conflicts:
-            if view.planned(name) not in (None, "") or self.kubelet.argv.value(name) is not None:
-                return Obstacle("held", f"{name} is set, and both together do not work", name)
         for flag in self.weakening(item):
             if not self.in_flags_env(flag):
                 where = self._place_of(flag)
                 return Obstacle("held", f"the kubelet's flag --{flag} beats its configuration; take it out of {where}", f"--{flag}")
         return self._conditions(item, planned)
+
+    def conflict(self, item: Item, planned: Planned) -> Obstacle | None:
+        view = self._view(planned)
+        for name in item.control.conflicts:
+            if view.planned(name) not in (None, "") or self.kubelet.argv.value(name) is not None:
+                return Obstacle("held", f"{name} is set, which decides in its place or does not go together with it", name)
+        return None
 
     def weakening(self, item: Item) -> tuple[str, ...]:
         """Flags on the kubelet's command line that override the field with something weaker."""

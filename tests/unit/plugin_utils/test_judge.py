@@ -16,6 +16,7 @@ from factories import (
     all_controls,
     argv,
     carried_out,
+    certificate,
     cluster,
     file,
     planned,
@@ -87,3 +88,70 @@ class TestHeld:
     def test_a_held_control_that_any_value_settles_says_so(self) -> None:
         settled = {control.id for control in all_controls() if control.held and control.merge == "present" and not control.unjudged}
         assert settled == {"kubelet-serving-cert-file", "kubelet-serving-key-file"}
+
+
+CA = "/etc/kubernetes/pki/ca.crt"
+
+
+class TestEtcd:
+    @pytest.mark.parametrize(("name", "flag"), [("etcd-client-ca", "trusted-ca-file"), ("etcd-peer-ca", "peer-trusted-ca-file")])
+    def test_the_cluster_s_ca_opens_etcd_to_every_kubelet(self, name: str, flag: str) -> None:
+        assert outcome(planned(hardened()), name).status == "ok"
+        for path in (CA, "/etc/kubernetes/pki/../pki/ca.crt"):
+            done = planned(with_flags(hardened(), ETCD, f"--{flag}={path}", without=(flag,)))
+            assert outcome(done, name).status == "deviation" and "a CA of its own" in outcome(done, name).reason
+            assert not done.waves["control_planes"]
+
+    def test_a_copy_of_the_cluster_s_ca_is_no_ca_of_its_own(self) -> None:
+        hosts = hardened()
+        hosts["cp1"]["certificates"]["/etc/kubernetes/pki/etcd/ca.crt"] = [{**certificate(), "sha256": "11" * 32}]
+        assert outcome(planned(hosts), "etcd-client-ca").status == "ok"
+        hosts["cp1"]["certificates"]["/etc/kubernetes/pki/etcd/ca.crt"].append(hosts["cp1"]["certificates"][CA][0])
+        assert outcome(planned(hosts), "etcd-client-ca").status == "deviation"
+
+    def test_a_ca_that_would_be_set_must_differ_too(self) -> None:
+        hosts = with_flags(cluster(), ETCD, without=("trusted-ca-file",))
+        with_flags(hosts, APISERVER, f"--etcd-cafile={CA}", without=("etcd-cafile",))
+        done = planned(hosts)
+        assert outcome(done, "etcd-client-ca").status == "deviation"
+        assert not any("trusted-ca-file=/etc/kubernetes/pki/ca.crt" in str(change.diff) for change in done.changes)
+
+    @pytest.mark.parametrize(
+        ("name", "component", "flag", "good", "bad"),
+        [
+            ("etcd-client-urls", ETCD, "listen-client-urls", "https://127.0.0.1:2379,unix://127.0.0.1:1", "https://127.0.0.1:2379,http://0.0.0.0:2378"),
+            ("etcd-client-urls", ETCD, "listen-client-urls", "https://10.0.0.1:2379", None),
+            ("etcd-client-http-urls", ETCD, "listen-client-http-urls", None, "http://127.0.0.1:2382"),
+            ("etcd-peer-urls", ETCD, "listen-peer-urls", "https://10.0.0.1:2380", "http://10.0.0.1:2380"),
+            ("etcd-metrics-urls", ETCD, "listen-metrics-urls", None, "http://127.0.0.1:2381,http://0.0.0.0:2381"),
+            ("etcd-metrics-urls", ETCD, "listen-metrics-urls", "http://[::1]:2381", "http://127.0.0.10.example:2381"),
+            ("apiserver-etcd-urls", APISERVER, "etcd-servers", "https://127.0.0.1:2379", "https://127.0.0.1:2379,http://10.0.0.9:2379"),
+        ],
+    )
+    def test_every_url_is_encrypted_or_stays_on_the_machine(self, name: str, component: str, flag: str, good: str | None, bad: str | None) -> None:
+        for value, status in ((good, "ok"), (bad, "deviation")):
+            hosts = with_flags(hardened(), component, *([f"--{flag}={value}"] if value else []), without=(flag,))
+            done = planned(hosts)
+            assert outcome(done, name).status == status, value
+            assert flag not in written(done, "kubeadm-config") and not done.waves["control_planes"]
+
+    def test_what_is_never_edited_says_what_to_do(self) -> None:
+        done = planned(with_flags(hardened(), ETCD, "--listen-peer-urls=http://0.0.0.0:2380", without=("listen-peer-urls",)))
+        assert "one at a time" in outcome(done, "etcd-peer-urls").reason
+
+
+class TestConflicts:
+    def test_a_scheduler_with_a_configuration_file_ignores_the_flag(self) -> None:
+        done = planned(with_flags(hardened(), "kube-scheduler", "--config=/etc/kubernetes/scheduler.yaml"))
+        found = outcome(done, "scheduler-profiling-off")
+        assert (found.status, found.held_by, found.before) == ("held", "config", False)
+
+    @pytest.mark.parametrize("name", ["apiserver-no-always-allow", "apiserver-rbac", "apiserver-node-authorization"])
+    def test_an_authorization_configuration_decides_in_place_of_the_flag(self, name: str) -> None:
+        done = planned(with_flags(hardened(), APISERVER, "--authorization-config=/etc/kubernetes/a.yaml", without=("authorization-mode",)))
+        assert outcome(done, name).status == "held"
+        assert not done.waves["control_planes"]
+
+    def test_servers_of_single_resources_are_not_judged(self) -> None:
+        done = planned(with_flags(hardened(), APISERVER, "--etcd-servers-overrides=/events#http://10.0.0.9:2379"))
+        assert outcome(done, "apiserver-etcd-urls").held_by == "etcd-servers-overrides"
