@@ -20,6 +20,8 @@ COLLECTING = frozenset(
         "colonSeparatedMultimapStringString",
     }
 )
+# Of these, flags that map names to values, like Gate=true.
+MAPS = frozenset({"mapStringBool", "mapStringString", "stringToString"})
 # Collecting flags whose occurrences are values of their own: joining them by commas would change what they say.
 SEPARATE = frozenset({"stringArray", "namedCertKey"})
 

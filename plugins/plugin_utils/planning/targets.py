@@ -229,7 +229,7 @@ class KubeletTarget(_HostTarget):
 
     def current(self, key: str, like: Value | None) -> Value | None:
         flags = (key,) if key in self._flag_keys else self._overriding.get(key, ())
-        set_by_flag = next((value for value in (self._flag(flag, like) for flag in flags) if value is not None), None)
+        set_by_flag = next((value for value in (self._flag(flag, key, like) for flag in flags) if value is not None), None)
         if set_by_flag is not None or key in self._flag_keys:
             return set_by_flag
         return typed(key, effective(self.kubelet.layers, key), like)
@@ -251,7 +251,7 @@ class KubeletTarget(_HostTarget):
         if self.kubelet.base is None:
             return Obstacle("held", "the kubelet runs without --config; give it a configuration file", "--config")
         for flag in self.weakening(item):
-            if not self.in_flags_env(flag):
+            if not self.in_flags_env(flag) or self._says_more(flag, item.key):
                 where = self._place_of(flag)
                 return Obstacle("held", f"the kubelet's flag --{flag} beats its configuration; take it out of {where}", f"--{flag}")
         return self._conditions(item, planned)
@@ -265,7 +265,7 @@ class KubeletTarget(_HostTarget):
 
     def weakening(self, item: Item) -> tuple[str, ...]:
         """Flags on the kubelet's command line that override the field with something weaker."""
-        found = [(flag, self._flag(flag, item.rule.wanted)) for flag in item.control.drops]
+        found = [(flag, self._flag(flag, item.key, item.rule.wanted)) for flag in item.control.drops]
         return tuple(flag for flag, value in found if value is not None and not satisfied(item.rule, value))
 
     def in_flags_env(self, flag: str) -> bool:
@@ -280,14 +280,29 @@ class KubeletTarget(_HostTarget):
         for path in candidates:
             if f"--{flag}" in str(self.seen.file(path).get("text") or "") and path != self.kubelet.flags_env:
                 return str(path)
+        if self.in_flags_env(flag):
+            return str(self.kubelet.flags_env)
         return "its unit or its environment files"
 
     def _layer_values(self, item: Item) -> list[Value | None]:
         return [typed(item.key, layer.get(item.key), item.rule.wanted) for layer in self.kubelet.layers]
 
-    def _flag(self, name: str, wanted: Value | None) -> Value | None:
+    def _flag(self, name: str, key: str, wanted: Value | None) -> Value | None:
+        """What a flag says about a key, which is the flag's own name, or the field that it overrides."""
+        if self._is_map(name) and key != name:
+            raw = dict(pair.partition("=")[::2] for pair in self.kubelet.argv.values(name)).get(key.rpartition(".")[2])
+            return None if raw is None else like(wanted, raw)
+        if isinstance(wanted, tuple) and self.kubelet.argv.of(name) and self.seen.knowledge.collects(self.name, self.minor, name):
+            return self.kubelet.argv.values(name)
         raw = self.kubelet.argv.value(name)
         return None if raw is None else like(wanted, raw)
+
+    def _is_map(self, flag: str) -> bool:
+        return self.seen.knowledge.maps(self.name, self.minor, flag)
+
+    def _says_more(self, flag: str, key: str) -> bool:
+        """Whether a flag is a map that also speaks about other things than a field."""
+        return self._is_map(flag) and any(pair.partition("=")[0] != key.rpartition(".")[2] for pair in self.kubelet.argv.values(flag))
 
     def _view(self, planned: Planned) -> _KubeletView:
         return _KubeletView(self, planned)

@@ -241,6 +241,16 @@ def test_dropped_and_conflicting_settings_exist(control: Control) -> None:
         assert any(find(control.component, minor, name) for minor in DATA.minors(control.component)), name
 
 
+@pytest.mark.parametrize("control", [control for control in ALL if control.field and control.conflicts], ids=lambda c: c.id)
+def test_a_field_s_conflicts_name_both_spellings(control: Control) -> None:
+    """What a kubelet's file says by a field, its command line says by a flag."""
+    for name in control.conflicts:
+        flag = re.sub(r"([a-z0-9])([A-Z])", r"\1-\2", name).lower()
+        if DATA.flag(control.component, DATA.minors(control.component)[-1], flag):
+            assert flag in control.conflicts, f"{name} without --{flag}"
+    assert len(control.conflicts) > 1 or control.component != "kubelet"
+
+
 def test_required_controls_are_not_in_a_contradiction_with_profiles() -> None:
     for control in ALL:
         for name in control.requires:

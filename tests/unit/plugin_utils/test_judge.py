@@ -10,6 +10,7 @@ from functools import lru_cache
 import pytest
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.planning.model import Outcome, Plan
 from factories import (
+    FLAGS_ENV,
     KUBELET_CONFIG,
     MANIFESTS,
     Cluster,
@@ -155,3 +156,38 @@ class TestConflicts:
     def test_servers_of_single_resources_are_not_judged(self) -> None:
         done = planned(with_flags(hardened(), APISERVER, "--etcd-servers-overrides=/events#http://10.0.0.9:2379"))
         assert outcome(done, "apiserver-etcd-urls").held_by == "etcd-servers-overrides"
+
+
+def with_kubelet_flags(hosts: Cluster, *flags: str, env: str = "") -> Cluster:
+    hosts["w1"]["kubelet"]["argv"] += flags
+    if env:
+        hosts["w1"]["files"][FLAGS_ENV] = file(f'KUBELET_KUBEADM_ARGS="{env}"\n')
+    return hosts
+
+
+class TestKubeletFlags:
+    @pytest.mark.parametrize(
+        ("name", "flags"),
+        [
+            ("kubelet-rotation-gate", ["--feature-gates=RotateKubeletServerCertificate=false"]),
+            ("kubelet-rotation-gate", ["--feature-gates=RotateKubeletServerCertificate=true,A=true", "--feature-gates=RotateKubeletServerCertificate=0"]),
+            ("kubelet-serving-bootstrap", ["--rotate-server-certificates=false"]),
+            ("kubelet-serving-bootstrap", ["--tls-cert-file=/etc/corp/k.crt"]),
+            ("kubelet-ciphers", ["--tls-cipher-suites=TLS_RSA_WITH_AES_128_CBC_SHA", "--tls-cipher-suites=TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256"]),
+        ],
+    )
+    def test_a_flag_that_beats_the_file_is_seen(self, name: str, flags: list[str]) -> None:
+        found = outcome(planned(with_kubelet_flags(hardened(), *flags)), name, "w1")
+        assert found.status == "held" and flags[0].partition("=")[0].strip("-") in found.reason
+
+    @pytest.mark.parametrize("gates", ["RotateKubeletServerCertificate=true", "Other=false", "Other=true,RotateKubeletServerCertificate=true"])
+    def test_gates_that_do_no_harm_are_the_operator_s(self, gates: str) -> None:
+        assert outcome(planned(with_kubelet_flags(hardened(), f"--feature-gates={gates}")), "kubelet-rotation-gate", "w1").status == "ok"
+
+    def test_a_gate_alone_is_taken_out_and_among_others_it_is_not_ours(self) -> None:
+        flag = "--feature-gates=RotateKubeletServerCertificate=false"
+        done = planned(with_kubelet_flags(hardened(), flag, env=flag))
+        assert outcome(done, "kubelet-rotation-gate", "w1").status == "change"
+        assert flag not in done.jobs["w1"]["kubelets"]["steps"][0]["expect"]["argv"]
+        found = outcome(planned(with_kubelet_flags(hardened(), f"{flag},Other=true", env=f"{flag},Other=true")), "kubelet-rotation-gate", "w1")
+        assert found.status == "held" and FLAGS_ENV in found.reason
