@@ -136,6 +136,10 @@ def _merge(control: Control) -> str:
     details += ["any value counts as set"] if control.set_ok else []
     if control.refuse:
         details.append(f"counts as not set: {codes(text for value in control.refuse for text in _texts(value))}")
+    if control.refuse_below is not None:
+        details.append(f"less than {code(control.refuse_below)} counts as not set")
+    if control.on_host:
+        details.append("a path of your own has to be on a writable hostPath volume")
     details += [f"fine where {code(f'--{flag}={next(iter(_texts(value)))}')}" for flag, value in control.unless]
     return "; ".join([code(control.merge), *details])
 

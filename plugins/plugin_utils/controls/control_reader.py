@@ -82,6 +82,14 @@ class Reader:
             raise self._wrong(key, "must be true or false")
         return value
 
+    def optional_integer(self, key: str) -> int | None:
+        if not self.has(key):
+            return None
+        value = self._take(key)
+        if not isinstance(value, int) or isinstance(value, bool):
+            raise self._wrong(key, "must be a whole number")
+        return value
+
     def identifier(self, key: str) -> str:
         value = self.text(key)
         if not _IDENTIFIER.fullmatch(value) or len(value) > _MAX_IDENTIFIER:

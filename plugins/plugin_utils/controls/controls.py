@@ -160,6 +160,7 @@ class Control:
     unset_ok: bool = False
     set_ok: bool = False
     refuse: tuple[Scalar, ...] = ()
+    refuse_below: int | None = None
     overrides: tuple[Scalar, ...] = ()
     differs_from: Ref | None = None
     unmet: Unmet | None = None
@@ -168,6 +169,7 @@ class Control:
     spelling: tuple[tuple[str, str], ...] = ()
     versions: VersionRange | None = None
     mounts: tuple[Mount, ...] = ()
+    on_host: bool = False
     requires: tuple[str, ...] = ()
     needs: tuple[str, ...] = ()
     conflicts: tuple[str, ...] = ()
@@ -278,6 +280,7 @@ def _read(reader: Reader, name: str, path: int, documents: Path) -> Control:
         unset_ok=reader.one_of("unset", ("ok",)) == "ok" if reader.has("unset") else False,
         set_ok=reader.one_of("set", ("ok",)) == "ok" if reader.has("set") else False,
         refuse=reader.scalars("refuse"),
+        refuse_below=reader.optional_integer("refuse_below"),
         overrides=reader.scalars("overrides"),
         differs_from=_ref(reader, "differs_from") if reader.has("differs_from") else None,
         unmet=_unmet(reader),
@@ -286,6 +289,7 @@ def _read(reader: Reader, name: str, path: int, documents: Path) -> Control:
         spelling=tuple((key, str(text)) for key, text in reader.pairs("spelling")),
         versions=reader.versions("versions"),
         mounts=tuple(_mount(mount) for mount in reader.mappings("mounts")),
+        on_host=reader.boolean("on_host") if reader.has("on_host") else False,
         requires=reader.identifiers("requires"),
         needs=_needs(reader),
         conflicts=reader.settings("conflicts"),
@@ -417,14 +421,18 @@ def _coherent(control: Control) -> None:
         raise ReaderError("merge is missing")
     if valued and control.merge != "absent" and control.value is None:
         raise ReaderError("value is missing")
+    if control.refuse_below is not None and not _whole(control.value):
+        raise ReaderError("refuse_below is for whole numbers")
+    if control.on_host and not (control.mounts and control.flag and isinstance(control.value, str)):
+        raise ReaderError("on_host is for a flag that holds a path and has a mount")
     if control.merge == "absent" and (control.unset_ok or control.refuse):
         raise ReaderError("unset and refuse mean nothing where the merge is absent")
     if control.spelling and not control.family:
         raise ReaderError("spelling needs a family")
     if (control.merge == "each") != (control.unmet is not None):
         raise ReaderError("each and unmet go together")
-    if control.merge == "each" and not isinstance(control.value, tuple):
-        raise ReaderError("each has a list of what items may begin with")
+    if control.merge == "each" and not isinstance(control.value, (str, tuple)):
+        raise ReaderError("each has what items may begin with, a text or a list")
     if control.differs_from and not isinstance(control.value, Ref):
         raise ReaderError("differs_from is for a value that is a reference")
     if control.set_ok and not (control.held and control.merge == "present"):

@@ -49,13 +49,14 @@ class Rule:
     """What one control wants of one value.
 
     wanted: None only with "absent", where the whole value must go.
-    refuse: values that count as not set. unset_ok: nothing there is fine.
+    refuse: values that count as not set, and refuse_below: so do smaller numbers. unset_ok: nothing there is fine.
     """
 
     policy: str
     wanted: Value | None
     refuse: tuple[Scalar, ...] = ()
     unset_ok: bool = False
+    refuse_below: int | None = None
 
 
 def satisfied(rule: Rule, current: Value | None) -> bool:
@@ -123,6 +124,8 @@ def _is_duration(text: str) -> bool:
 def _counted(rule: Rule, current: Value | None) -> Value | None:
     """The value, or None where it counts as not set."""
     if current is None or current in ("", ()) or any(same(current, refused) for refused in rule.refuse):
+        return None
+    if rule.refuse_below is not None and isinstance(current, int) and current < rule.refuse_below:
         return None
     return current
 

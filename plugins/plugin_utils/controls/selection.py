@@ -103,7 +103,7 @@ def _weakening(control: Control, own: Literal, value: Literal) -> str | None:
     else:
         try:
             policy = "subset" if control.merge == "each" else str(control.merge)
-            serves = satisfied(Rule(policy, own, control.refuse), value)
+            serves = satisfied(Rule(policy, own, control.refuse, refuse_below=control.refuse_below), value)
         except MergeError as error:
             return str(error)
     if serves:

@@ -150,7 +150,7 @@ def _items(target: Target, selected: Iterable[Selected]) -> tuple[list[Item], li
             continue
         value = target.resolve(control, entry.value)
         missing = entry.value.name if value is None and isinstance(entry.value, Ref) else None
-        rule = Rule(str(control.merge), value, control.refuse, control.unset_ok)
+        rule = Rule(str(control.merge), value, control.refuse, control.unset_ok, control.refuse_below)
         unlike = target.resolve(control, control.differs_from) if control.differs_from else None
         items.append(Item(control, str(control.sets), rule, missing, unlike))
     lists = {item.key for item in items if isinstance(item.rule.wanted, tuple) or target.is_list(item.key)}

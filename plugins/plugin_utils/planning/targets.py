@@ -125,7 +125,7 @@ class ComponentTarget(_HostTarget):
         if any(self.argv.of(name) for name in item.control.drops) or self._shared(item, self._read(item.key, item.rule.wanted)):
             return False
         if not self._ours(item, self._read(item.key, item.rule.wanted)):
-            return True
+            return not self._lost(item, self._read(item.key, item.rule.wanted))
         return not self._missing_mounts(item) and self._document_in_place(item)
 
     def conflict(self, item: Item, planned: Planned) -> Obstacle | None:
@@ -144,6 +144,9 @@ class ComponentTarget(_HostTarget):
             return Obstacle("deviation", f"{what}; give it a CA of its own, by hand: certificates have to change along with it", item.key)
         if self.seen.knowledge.separate(self.name, self.minor, item.key) and len(self.argv.of(item.key)) > 1:
             return Obstacle("held", f"--{item.key} is there several times; change it by hand", item.key)
+        if self._lost(item, planned.get(item.key)):
+            what = f"{show(planned.get(item.key))} lies inside the container and is lost with it"
+            return Obstacle("deviation", f"{what}; mount a directory of the host there, writable, or take --{item.key} away", item.key)
         try:
             self._missing_mounts(item)
         except static_pod.MountConflictError as error:
@@ -164,6 +167,13 @@ class ComponentTarget(_HostTarget):
             return False
         one, other = (posixpath.normpath(show(path)) for path in (value, item.unlike))
         return one == other or bool(self.seen.fingerprints(one) & self.seen.fingerprints(other))
+
+    def _lost(self, item: Item, value: Value | None) -> bool:
+        """Whether a file that has to outlive the container is written into it. What is no path (`-`) is no file."""
+        path = show(value)
+        if not item.control.on_host or not path.startswith("/"):
+            return False
+        return not static_pod.kept_on_host(self.component.pod, path, item.control.mounts if self._ours(item, value) else ())
 
     def _ours(self, item: Item, value: Value | None) -> bool:
         return value is not None and item.rule.wanted is not None and same(value, item.rule.wanted)

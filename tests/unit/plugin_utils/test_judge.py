@@ -191,3 +191,41 @@ class TestKubeletFlags:
         assert flag not in done.jobs["w1"]["kubelets"]["steps"][0]["expect"]["argv"]
         found = outcome(planned(with_kubelet_flags(hardened(), f"{flag},Other=true", env=f"{flag},Other=true")), "kubelet-rotation-gate", "w1")
         assert found.status == "held" and FLAGS_ENV in found.reason
+
+
+class TestSwitchedOff:
+    @pytest.mark.parametrize("value", [0, -1])
+    def test_a_limit_of_nothing_is_no_limit(self, value: int) -> None:
+        flag = "terminated-pod-gc-threshold"
+        done = planned(with_flags(hardened(), "kube-controller-manager", f"--{flag}={value}", without=(flag,)))
+        assert (outcome(done, flag).status, outcome(done, flag).after) == ("change", 12500)
+        hosts = hardened("cis-level-1")
+        hosts["w1"]["files"][KUBELET_CONFIG] = file(hosts["w1"]["files"][KUBELET_CONFIG]["text"].replace("podPidsLimit: 4096", f"podPidsLimit: {value}"))
+        assert outcome(planned(hosts, profile="cis-level-1"), "pod-pids-limit", "w1").status == "change"
+
+    @pytest.mark.parametrize(
+        ("path", "status"),
+        [
+            ("/dev/null", "change"),
+            ("/nowhere/audit.log", "deviation"),
+            ("/etc/kubernetes/pki/audit.log", "deviation"),  # mounted, but read-only
+            ("/var/log/kubernetes/audit/mine.log", "ok"),
+            ("-", "ok"),
+        ],
+    )
+    def test_an_audit_log_is_kept(self, path: str, status: str) -> None:
+        done = planned(with_flags(hardened(), APISERVER, f"--audit-log-path={path}", without=("audit-log-path",)))
+        assert outcome(done, "audit-log-path").status == status
+
+    def test_a_path_that_an_override_names_needs_its_mount(self) -> None:
+        assert outcome(planned(cluster(), overrides={"audit-log-path": "/srv/audit.log"}), "audit-log-path").status == "deviation"
+        assert outcome(planned(cluster(), overrides={"audit-log-path": "/var/log/kubernetes/audit/x.log"}), "audit-log-path").status == "change"
+
+    def test_a_policy_of_the_operator_is_there_but_not_judged(self) -> None:
+        done = planned(with_flags(hardened(), APISERVER, "--audit-policy-file=/etc/kubernetes/mine.yaml", without=("audit-policy-file",)))
+        assert outcome(done, "audit-policy").status == "ok"
+        assert outcome(done, "audit-policy-coverage").status == "held" and "not judged" in outcome(done, "audit-policy-coverage").reason
+        assert outcome(planned(hardened()), "audit-policy-coverage").status == "ok"
+        assert outcome(planned(cluster()), "audit-policy-coverage").status == "change"
+        cited = {control.id for control in all_controls() if "3.2.2" in control.cited("cis")}
+        assert cited == {"audit-policy-coverage"}

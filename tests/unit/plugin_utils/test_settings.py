@@ -237,7 +237,7 @@ def weaker(control: controls.Control) -> list[controls.Literal]:
         return [not own if isinstance(own, bool) else own + step if isinstance(own, int) else text]
     if isinstance(own, tuple):
         return [(*own, "x-of-mine")] if control.merge in ("subset", "each") else [("x-of-mine",)]
-    return list(control.refuse)
+    return [*control.refuse, *([control.refuse_below - 1] if control.refuse_below is not None else [])]
 
 
 def stronger(control: controls.Control) -> list[controls.Literal]:
