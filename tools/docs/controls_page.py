@@ -99,6 +99,7 @@ def _facts(control: Control) -> list[str]:
         "Requires": ", ".join(f"[{name}](#{name})" for name in control.requires),
         "Held while set": codes(control.conflicts),
         "Removes": codes(f"--{name}" for name in control.drops),
+        "Removes even where they agree": f"with profile {codes(control.drops_agreeing)}" if control.drops_agreeing else "",
         "Undo": _undo(control),
         "Proof": code(control.proof) if control.proof else "",
         "References": _references(control),

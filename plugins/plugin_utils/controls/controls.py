@@ -174,6 +174,7 @@ class Control:
     needs: tuple[str, ...] = ()
     conflicts: tuple[str, ...] = ()
     drops: tuple[str, ...] = ()
+    drops_agreeing: tuple[str, ...] = ()
     disruptive: str | None = None
     held: str | None = None
     proof: str | None = None
@@ -294,6 +295,7 @@ def _read(reader: Reader, name: str, path: int, documents: Path) -> Control:
         needs=_needs(reader),
         conflicts=reader.settings("conflicts"),
         drops=reader.identifiers("drops"),
+        drops_agreeing=reader.many_of("drops_agreeing", PROFILES) if reader.has("drops_agreeing") else (),
         disruptive=reader.optional_sentence("disruptive"),
         held=reader.optional_sentence("held"),
         proof=reader.proof("proof"),
@@ -421,6 +423,8 @@ def _coherent(control: Control) -> None:
         raise ReaderError("merge is missing")
     if valued and control.merge != "absent" and control.value is None:
         raise ReaderError("value is missing")
+    if control.drops_agreeing and not (control.drops and control.field):
+        raise ReaderError("drops_agreeing is for a field that drops flags")
     if control.refuse_below is not None and not _whole(control.value):
         raise ReaderError("refuse_below is for whole numbers")
     if control.on_host and not (control.mounts and control.flag and isinstance(control.value, str)):

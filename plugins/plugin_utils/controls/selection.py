@@ -21,12 +21,14 @@ class Selected:
 
     status: "selected"; "disabled" (not chosen); "waived"; "expired" (waived, but no longer: a deviation).
     value: the control's value with overrides and the component's spelling in it.
+    strict: flags that the control drops may not be there even where they agree with it.
     """
 
     control: Control
     status: str
     value: Value
     reason: str
+    strict: bool = False
 
 
 def select(settings: Settings, controls: Sequence[Control], now: float) -> tuple[Selected, ...]:
@@ -163,7 +165,7 @@ def _selected(control: Control, reason: str | None, value: Value, settings: Sett
     if reason is None:
         return Selected(control, "disabled", value, _why_not(control, settings))
     if waiver is None:
-        return Selected(control, "selected", value, reason)
+        return Selected(control, "selected", value, reason, settings.profile in control.drops_agreeing)
     if waiver.expired(now):
         return Selected(control, "expired", value, f"the waiver ended on {waiver.until}: {waiver.reason}")
     until = f" (until {waiver.until})" if waiver.until else ""

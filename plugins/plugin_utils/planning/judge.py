@@ -39,7 +39,7 @@ class Obstacle:
 class Item:
     """A selected control with what it wants of this target.
 
-    missing: what its value could not be made of. unlike: what the value must not be.
+    missing: what its value could not be made of. unlike: what the value must not be. strict: as in Selected.
     """
 
     control: Control
@@ -47,6 +47,7 @@ class Item:
     rule: Rule
     missing: str | None = None
     unlike: Value | None = None
+    strict: bool = False
 
     @property
     def id(self) -> str:
@@ -152,7 +153,7 @@ def _items(target: Target, selected: Iterable[Selected]) -> tuple[list[Item], li
         missing = entry.value.name if value is None and isinstance(entry.value, Ref) else None
         rule = Rule(str(control.merge), value, control.refuse, control.unset_ok, control.refuse_below)
         unlike = target.resolve(control, control.differs_from) if control.differs_from else None
-        items.append(Item(control, str(control.sets), rule, missing, unlike))
+        items.append(Item(control, str(control.sets), rule, missing, unlike, entry.strict))
     lists = {item.key for item in items if isinstance(item.rule.wanted, tuple) or target.is_list(item.key)}
     return [_as_list(item) if item.key in lists else item for item in items], outcomes
 

@@ -274,9 +274,9 @@ class KubeletTarget(_HostTarget):
         return None
 
     def weakening(self, item: Item) -> tuple[str, ...]:
-        """Flags on the kubelet's command line that override the field with something weaker."""
+        """Flags on the kubelet's command line that override the field with something weaker, or with anything where that is asked for."""
         found = [(flag, self._flag(flag, item.key, item.rule.wanted)) for flag in item.control.drops]
-        return tuple(flag for flag, value in found if value is not None and not satisfied(item.rule, value))
+        return tuple(flag for flag, value in found if value is not None and (item.strict or not satisfied(item.rule, value)))
 
     def in_flags_env(self, flag: str) -> bool:
         """Whether a flag stands in the file that kubeadm keeps flags in, and nowhere else."""

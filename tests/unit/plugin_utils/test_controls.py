@@ -60,7 +60,6 @@ STIG_WITHOUT_CONTROL = {
     "V-242394": "the run itself comes by ssh",
     "V-242395": "review of the cluster's pods",
     "V-242396": "no version that is supported has an older kubectl",
-    "V-242398": "the feature gate is gone from all supported versions",
     "V-242399": "for Kubernetes 1.25 and older only",
     "V-242410": "a document about ports",
     "V-242411": "a document about ports",
@@ -72,7 +71,6 @@ STIG_WITHOUT_CONTROL = {
     "V-242437": "for Kubernetes 1.24 and older only",
     "V-242442": "review of the nodes' images",
     "V-242443": "version skew is judged by the upgrade documentation",
-    "V-254801": "the feature gate is gone, and naming it stops the component",
     "V-274883": "review of the cluster's objects",
     "V-274884": "review of the cluster's roles",
 }
@@ -209,6 +207,14 @@ def test_cipher_lists_avoid_the_known_traps() -> None:
     assert "tls12-allowed" in BY_ID["etcd-ciphers"].needs
 
 
+def test_flags_that_the_stig_calls_findings_go_whatever_they_say() -> None:
+    rules = {"V-242387", "V-242391", "V-242392", "V-242397", "V-242420", "V-242424", "V-242425", "V-242434", "V-245541"}
+    fields = [control for control in ALL if control.field and rules & set(control.cited("stig"))]
+    assert {rule for control in fields for rule in control.cited("stig")} == rules
+    for control in fields:
+        assert control.drops and control.drops_agreeing == ("stig",), control.id
+
+
 def test_every_component_has_a_tls_floor() -> None:
     floors = {control.component: control.spell("VersionTLS13") for control in ALL if control.family == "tls-floor"}
     assert floors.pop("etcd") == "TLS1.3"
@@ -316,6 +322,7 @@ def test_a_control_is_read_whole() -> None:
         ({"refuse_below": 1}, "refuse_below is for whole numbers"),
         ({"refuse_below": True}, "refuse_below must be a whole number"),
         ({"on_host": True}, "on_host is for a flag that holds a path and has a mount"),
+        ({"drops_agreeing": ["stig"], "drops": ["v"]}, "drops_agreeing is for a field that drops flags"),
         ({"overrides": []}, "overrides must be a list of texts, whole numbers or booleans"),
         ({"value": ["a"], "overrides": ["b"]}, "overrides are alternatives to a single value"),
     ],

@@ -229,3 +229,36 @@ class TestSwitchedOff:
         assert outcome(planned(cluster()), "audit-policy-coverage").status == "change"
         cited = {control.id for control in all_controls() if "3.2.2" in control.cited("cis")}
         assert cited == {"audit-policy-coverage"}
+
+
+class TestStig:
+    @pytest.mark.parametrize(
+        ("name", "flag"),
+        [
+            ("kubelet-anonymous-off", "--anonymous-auth=false"),
+            ("kubelet-read-only-port", "--read-only-port=0"),
+            ("kubelet-webhook-authorization", "--authorization-mode=Webhook"),
+            ("kubelet-client-ca", "--client-ca-file=/etc/kubernetes/pki/ca.crt"),
+            ("kubelet-feature-gates-flag", "--feature-gates=Any=true"),
+        ],
+    )
+    def test_a_kubelet_flag_is_a_finding_even_where_it_agrees(self, name: str, flag: str) -> None:
+        assert outcome(planned(hardened("stig"), profile="stig"), name, "w1").status == "ok"
+        found = outcome(planned(with_kubelet_flags(hardened("stig"), flag), profile="stig"), name, "w1")
+        assert found.status == "held" and flag.partition("=")[0] in found.reason
+        if name != "kubelet-feature-gates-flag":
+            assert outcome(planned(with_kubelet_flags(hardened(), flag)), name, "w1").status == "ok"
+
+    def test_where_kubeadm_keeps_flags_it_is_taken_out(self) -> None:
+        hosts = with_kubelet_flags(hardened("stig"), "--anonymous-auth=false", env="--anonymous-auth=false")
+        done = planned(hosts, profile="stig")
+        assert outcome(done, "kubelet-anonymous-off", "w1").status == "change"
+        assert planned(carried_out(hosts, done), profile="stig").empty
+
+    def test_all_four_ciphers_have_to_be_there(self) -> None:
+        flags = ("--tls-cipher-suites=TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,TLS_RSA_WITH_AES_128_CBC_SHA",)
+        hosts = with_flags(hardened("stig"), APISERVER, *flags, without=("tls-cipher-suites",))
+        done = planned(hosts, profile="stig")
+        after = outcome(done, "apiserver-ciphers-complete").after
+        assert isinstance(after, list) and len(after) == 4 and outcome(done, "apiserver-ciphers").after == after
+        assert planned(carried_out(hosts, done), profile="stig").empty
