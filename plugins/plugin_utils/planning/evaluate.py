@@ -162,7 +162,7 @@ def _flags(found: Component, verdict: Verdict) -> dict[str, str | None]:
         if verdict.changes(item.key):
             value = verdict.planned[item.key]
             flags[item.key] = None if value is None else show(value)
-        for name in item.control.drops:
+        for name in item.drops:
             if found.argv.of(name):
                 flags[name] = None
     return flags

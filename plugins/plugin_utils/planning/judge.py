@@ -17,7 +17,7 @@ from typing import Optional
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.controls.controls import Control, Ref
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.controls.merge import RANK, Rule, Value, merge, same, satisfied, show
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.controls.selection import Selected
-from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.planning.model import Outcome
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.planning.model import OWN_DIRECTORY, Outcome
 
 Planned = Mapping[str, Optional[Value]]
 CIPHERS_FIT = "ciphers-fit-serving-key"
@@ -40,6 +40,7 @@ class Item:
     """A selected control with what it wants of this target.
 
     missing: what its value could not be made of. unlike: what the value must not be. strict: as in Selected.
+    drops: flags that go along with it here.
     """
 
     control: Control
@@ -48,6 +49,7 @@ class Item:
     missing: str | None = None
     unlike: Value | None = None
     strict: bool = False
+    drops: tuple[str, ...] = ()
 
     @property
     def id(self) -> str:
@@ -97,6 +99,10 @@ class Target(ABC):
     @abstractmethod
     def conflict(self, item: Item, planned: Planned) -> Obstacle | None:
         """What else would be set that the control does not go together with, or that decides in its place."""
+
+    def drops(self, control: Control) -> tuple[str, ...]:
+        """Flags that go when the control is applied."""
+        return control.drops
 
     @abstractmethod
     def required(self, name: str) -> Obstacle | None:
@@ -153,7 +159,7 @@ def _items(target: Target, selected: Iterable[Selected]) -> tuple[list[Item], li
         missing = entry.value.name if value is None and isinstance(entry.value, Ref) else None
         rule = Rule(str(control.merge), value, control.refuse, control.unset_ok, control.refuse_below)
         unlike = target.resolve(control, control.differs_from) if control.differs_from else None
-        items.append(Item(control, str(control.sets), rule, missing, unlike, entry.strict))
+        items.append(Item(control, str(control.sets), rule, missing, unlike, entry.strict, target.drops(control)))
     lists = {item.key for item in items if isinstance(item.rule.wanted, tuple) or target.is_list(item.key)}
     return [_as_list(item) if item.key in lists else item for item in items], outcomes
 
@@ -198,7 +204,7 @@ def _on(item: Item, now: Planned) -> Rule:
 
 
 def _own(value: Value) -> bool:
-    return show(value).startswith("/etc/kubernetes/ninepaths/")
+    return show(value).startswith(f"{OWN_DIRECTORY}/")
 
 
 def _merged(target: Target, items: Sequence[Item], now: Planned) -> dict[str, Value | None]:
@@ -211,7 +217,7 @@ def _merged(target: Target, items: Sequence[Item], now: Planned) -> dict[str, Va
         if shortened and CIPHERS_FIT in item.control.needs and not target.holds(CIPHERS_FIT, item, planned):
             planned[item.key] = item.rule.wanted
     for item in items:
-        for name in item.control.drops:
+        for name in item.drops:
             if name in planned and not any(other.key == name for other in items):
                 planned[name] = None
     return planned

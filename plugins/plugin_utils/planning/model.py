@@ -15,6 +15,7 @@ SCHEMA = 1
 WAVES = ("files", "kubelets", "control_plane_kubelets", "certificates", "control_planes", "cluster")
 STATUSES = ("ok", "change", "held", "waived", "disabled", "not-applicable", "deviation")
 NAMESPACE = "kube-system"
+OWN_DIRECTORY = "/etc/kubernetes/ninepaths"
 LEASE_SECONDS = 600
 UNDO_AFTER_S = 900
 

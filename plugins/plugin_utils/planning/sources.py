@@ -106,7 +106,8 @@ class _Arguments:
         for key in sorted({item.key for item in items}, key=lambda key: min(item.id for item in items if item.key == key)):
             config = self._argument(config, key, [item for item in items if item.key == key], verdicts)
         for item in items:
-            for flag in item.control.drops:
+            ours = [flag for flag in item.control.conflicts if show(config.values(self.component, flag)).startswith(f"{OWN_DIRECTORY}/")]
+            for flag in (*item.control.drops, *ours):
                 if config.values(self.component, flag):
                     config = kubeadm_config.with_argument(config, self.component, flag, None)
                     self._served(item, None, None)

@@ -122,16 +122,21 @@ class ComponentTarget(_HostTarget):
         return self.seen.knowledge.collects(self.name, self.minor, key)
 
     def settled(self, item: Item) -> bool:
-        if any(self.argv.of(name) for name in item.control.drops) or self._shared(item, self._read(item.key, item.rule.wanted)):
+        if any(self.argv.of(name) for name in item.drops) or self._shared(item, self._read(item.key, item.rule.wanted)):
             return False
         if not self._ours(item, self._read(item.key, item.rule.wanted)):
             return not self._lost(item, self._read(item.key, item.rule.wanted))
         return not self._missing_mounts(item) and self._document_in_place(item)
 
+    def drops(self, control: Control) -> tuple[str, ...]:
+        """A document of ours is in nobody's way: it goes with the flag that names it."""
+        ours = (name for name in control.conflicts if show(self.argv.value(name)).startswith(f"{OWN_DIRECTORY}/"))
+        return (*control.drops, *ours)
+
     def conflict(self, item: Item, planned: Planned) -> Obstacle | None:
         view = self._view(planned)
         for name in () if self._served(item, view) else item.control.conflicts:
-            if view.planned(name) is not None:
+            if view.planned(name) is not None and name not in item.drops:
                 return Obstacle("held", f"--{name} is set, which decides in its place or does not go together with it", name)
         return None
 

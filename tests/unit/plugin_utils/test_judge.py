@@ -13,6 +13,7 @@ from factories import (
     FLAGS_ENV,
     KUBELET_CONFIG,
     MANIFESTS,
+    NOW,
     Cluster,
     all_controls,
     argv,
@@ -262,3 +263,56 @@ class TestStig:
         after = outcome(done, "apiserver-ciphers-complete").after
         assert isinstance(after, list) and len(after) == 4 and outcome(done, "apiserver-ciphers").after == after
         assert planned(carried_out(hosts, done), profile="stig").empty
+
+
+class TestStaleTokens:
+    name = "service-account-token-expiration"
+
+    def count(self, hosts: Cluster, count: int | None, uptime: float, host: str = "cp1") -> Cluster:
+        hosts[host]["cluster"]["stale_tokens"] = count
+        hosts[host]["components"][APISERVER]["started"] = NOW - uptime
+        return hosts
+
+    @pytest.mark.parametrize(("count", "uptime", "status"), [(0, 3600, "change"), (0, 3599, "held"), (3, 9000, "held"), (None, 9000, "held")])
+    def test_a_count_of_zero_means_something_after_an_hour(self, count: int | None, uptime: float, status: str) -> None:
+        assert outcome(planned(self.count(cluster(), count, uptime)), self.name).status == status
+
+    def test_every_apiserver_has_to_have_counted(self) -> None:
+        hosts = self.count(cluster(planes=3), 0, 20, "cp2")
+        assert "the apiserver of cp2" in outcome(planned(hosts), self.name).reason
+        flag = "--service-account-extend-token-expiration=false"
+        path = f"{MANIFESTS}/{APISERVER}.yaml"
+        text = hosts["cp2"]["files"][path]["text"].replace("    - kube-apiserver\n", f"    - kube-apiserver\n    - {flag}\n")
+        hosts["cp2"]["files"][path] = file(text)
+        hosts["cp2"]["components"][APISERVER]["argv"] = argv(text)
+        # The run that was interrupted there goes on.
+        assert outcome(planned(hosts), self.name).status == "change"
+
+    @pytest.mark.parametrize(("age", "status"), [(3800, "change"), (4000, "held")])
+    def test_a_cluster_that_is_younger_than_a_token_relies_on_no_old_one(self, age: float, status: str) -> None:
+        hosts = self.count(cluster(), 0, 60)
+        hosts["cp1"]["certificates"][CA] = [{**certificate(), "not_before": NOW - age}]
+        assert outcome(planned(hosts), self.name).status == status
+
+    def test_the_reason_says_how_it_ends(self) -> None:
+        reason = outcome(planned(self.count(cluster(), 41, 9000)), self.name).reason
+        assert reason.startswith("held while pods use tokens past their hour: 41 uses") and "an hour later" in reason
+
+
+class TestAnonymousOff:
+    def test_our_own_document_is_in_nobody_s_way(self) -> None:
+        hosts = hardened()
+        done = planned(hosts, profile="cis-level-2")
+        assert outcome(done, "anonymous-auth-off").held_by == "probes-without-anonymous"
+        path = f"{MANIFESTS}/{APISERVER}.yaml"
+        hosts["cp1"]["files"][path] = file(hosts["cp1"]["files"][path]["text"].replace("scheme: HTTPS", "scheme: HTTP"))
+        done = planned(hosts, profile="cis-level-2")
+        assert outcome(done, "anonymous-auth-off").status == "change"
+        after = carried_out(hosts, done)
+        assert not any("authentication-config" in item for item in after["cp1"]["components"][APISERVER]["argv"])
+        assert "authentication-config" not in written(done, "kubeadm-config") and "anonymous-auth" in written(done, "kubeadm-config")
+        assert planned(after, profile="cis-level-2").empty
+
+    def test_a_document_of_the_operator_is(self) -> None:
+        hosts = with_flags(hardened(), APISERVER, "--authentication-config=/etc/kubernetes/mine.yaml", without=("authentication-config",))
+        assert outcome(planned(hosts, profile="cis-level-2"), "anonymous-auth-off").held_by == "authentication-config"
