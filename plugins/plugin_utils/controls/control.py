@@ -5,17 +5,19 @@
 
 from __future__ import annotations
 
+import typing
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Union
 
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.controls.versions import VersionRange
 
+Unmettable = typing.Literal["held", "deviation"]
 PATHS = range(1, 10)
 PROFILES = ("recommended", "cis-level-1", "cis-level-2", "stig")
 COMPONENTS = ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "etcd", "kubelet", "kube-proxy", "host")
 MERGES = ("exact", "present", "at_least", "at_most", "subset", "superset", "append", "absent", "each")
-UNMET = ("held", "deviation")
+UNMET: tuple[Unmettable, ...] = ("held", "deviation")
 KINDS = ("flag", "field", "files", "document", "sysctl")
 MOUNT_TYPES = ("DirectoryOrCreate", "Directory", "FileOrCreate", "File")
 
@@ -110,7 +112,7 @@ class Document:
 class Unmet:
     """What a control that nothing is edited for is where it does not hold: "held" or "deviation", and what to do."""
 
-    status: str
+    status: Unmettable
     advice: str
 
 

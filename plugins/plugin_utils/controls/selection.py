@@ -1,4 +1,5 @@
 # Copyright: ninepaths contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Which controls the operator's settings choose, and with which values. No I/O."""
 
@@ -6,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import Literal as TypingLiteral
 
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.controls.controls import Control, Literal, Ref, Value
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.controls.merge import MergeError, Rule, same, satisfied
@@ -13,6 +15,9 @@ from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.controls.sett
 
 # Merges that decide the whole value of a flag: two of them on one flag contradict each other.
 _DECISIVE = ("exact", "present", "at_least", "at_most", "subset")
+
+
+Choice = TypingLiteral["selected", "disabled", "waived", "expired"]
 
 
 @dataclass(frozen=True)
@@ -25,7 +30,7 @@ class Selected:
     """
 
     control: Control
-    status: str
+    status: Choice
     value: Value
     reason: str
     strict: bool = False
@@ -176,7 +181,7 @@ def _why_not(control: Control, settings: Settings) -> str:
     if control.path not in settings.paths and settings.profile in control.profiles:
         return f"path {control.path} is not chosen"
     if control.disruptive:
-        return f"switched on by id only: {control.disruptive}"
+        return f"disruptive, and not in profile {settings.profile}: {control.disruptive}"
     return f"not in profile {settings.profile}"
 
 

@@ -1,4 +1,5 @@
 # Copyright: ninepaths contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What no wave can mend, what was not judged, and what an operator should know."""
 
@@ -10,7 +11,7 @@ from dataclasses import replace
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.controls.selection import Selected
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.planning import inventory as cluster_inventory
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.planning.drafts import HostDraft
-from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.planning.model import Inventory, Outcome, PlanError
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.planning.model import Inventory, Outcome, PlanError, Status
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.planning.observed import APISERVER, STATIC_PODS, Component, Host
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.planning.serving import BOOTSTRAP
 
@@ -25,7 +26,7 @@ _START_ONLY: Mapping[str, tuple[str, ...]] = {
 }  # fmt: skip
 # Start times are counted in clock ticks since boot, so they are about a second off.
 _SLACK_S = 2.0
-_STATUS = {"disabled": "disabled", "waived": "waived", "expired": "deviation"}
+_STATUS: Mapping[str, Status] = {"disabled": "disabled", "waived": "waived", "expired": "deviation"}
 
 
 def not_chosen(selected: Iterable[Selected]) -> list[Outcome]:

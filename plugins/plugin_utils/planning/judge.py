@@ -1,4 +1,5 @@
 # Copyright: ninepaths contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Judges the controls of one target (a component of a host, or a configuration of the cluster) together.
 
@@ -17,7 +18,7 @@ from typing import Optional
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.controls.controls import Control, Ref
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.controls.merge import RANK, Rule, Value, merge, same, satisfied, show
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.controls.selection import Selected
-from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.planning.model import OWN_DIRECTORY, Outcome
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.planning.model import OWN_DIRECTORY, Outcome, Status
 
 Planned = Mapping[str, Optional[Value]]
 CIPHERS_FIT = "ciphers-fit-serving-key"
@@ -30,7 +31,7 @@ _RELEASED = "TLS 1.3 becomes the floor, which has ciphers of its own; with a lis
 class Obstacle:
     """Why a control is not applied: `status` as in the plan, and what it waits for."""
 
-    status: str
+    status: Status
     reason: str
     held_by: str | None = None
 

@@ -154,7 +154,7 @@ def test_every_profile_can_be_chosen(profile: str) -> None:
 
 def test_disruptive_controls_are_chosen_by_id() -> None:
     before, after = choose(), choose(enable=["always-pull-images"])
-    assert before["always-pull-images"].reason.startswith("switched on by id only: Pods with images that were loaded")
+    assert before["always-pull-images"].reason.startswith("disruptive, and not in profile recommended: Pods with images that were loaded")
     assert selected(after) - selected(before) == {"always-pull-images"}
     assert after["always-pull-images"].reason == "ninepaths_enable"
 
