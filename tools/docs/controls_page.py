@@ -69,6 +69,8 @@ def _path(title: str, controls: Sequence[Control]) -> list[str]:
 def _setting(control: Control) -> str:
     if control.files:
         return "files"
+    if control.objects:
+        return codes(control.objects)
     return code(_name(control))
 
 
@@ -108,6 +110,8 @@ def _facts(control: Control) -> list[str]:
 
 
 def _sets(control: Control) -> str:
+    if control.objects:
+        return f"objects {codes(control.objects)}"
     if control.files:
         rights = [f"mode {code(control.files.mode)} or less" if control.files.mode else ""]
         rights += [f"owner {code(f'{control.files.owner}:{control.files.group}')}" if control.files.owner else ""]

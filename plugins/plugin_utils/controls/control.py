@@ -15,10 +15,10 @@ from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.controls.vers
 Unmettable = typing.Literal["held", "deviation"]
 PATHS = range(1, 10)
 PROFILES = ("recommended", "cis-level-1", "cis-level-2", "stig")
-COMPONENTS = ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "etcd", "kubelet", "kube-proxy", "host")
+COMPONENTS = ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "etcd", "kubelet", "kube-proxy", "host", "cluster")
 MERGES = ("exact", "present", "at_least", "at_most", "subset", "superset", "append", "absent", "each")
 UNMET: tuple[Unmettable, ...] = ("held", "deviation")
-KINDS = ("flag", "field", "files", "document", "sysctl")
+KINDS = ("flag", "field", "files", "document", "sysctl", "objects")
 MOUNT_TYPES = ("DirectoryOrCreate", "Directory", "FileOrCreate", "File")
 
 # What a value may refer to; refs.py resolves each against what was observed.
@@ -126,7 +126,7 @@ class Undo:
 
 @dataclass(frozen=True)
 class Control:
-    """One entry of controls/path<N>.yml. Exactly one of flag, field, files, document, sysctl is set."""
+    """One entry of controls/path<N>.yml. Exactly one of KINDS is set."""
 
     path: int
     id: str
@@ -141,6 +141,7 @@ class Control:
     files: Files | None = None
     document: Document | None = None
     sysctl: str | None = None
+    objects: tuple[str, ...] | None = None
     value: Value = None
     merge: str | None = None
     unset_ok: bool = False
@@ -177,7 +178,7 @@ class Control:
 
     @property
     def sets(self) -> str | None:
-        """The flag, field or sysctl that it speaks about; None for files."""
+        """The flag, field or sysctl that it speaks about; None for files and objects."""
         return self.document.flag if self.document else self.flag or self.field or self.sysctl
 
     def cited(self, catalogue: str) -> tuple[str, ...]:
@@ -204,6 +205,8 @@ def check_coherence(control: Control) -> None:
         raise IncoherentError("only kubelet and kube-proxy have a configuration with fields")
     if control.files and (control.value is not None or control.merge or control.component not in ("host", "etcd")):
         raise IncoherentError("files have neither value nor merge, and belong to host or etcd")
+    if bool(control.objects) != (control.component == "cluster") or (control.objects and not (control.held and control.merge is None)):
+        raise IncoherentError("objects belong to the cluster, have neither value nor merge, and are held")
     if control.sysctl and (control.component != "host" or control.merge != "exact" or not _whole(control.value)):
         raise IncoherentError("a sysctl belongs to host and has an integer value that is merged exactly")
     if control.document and (control.merge not in ("exact", "present") or control.value is not None or not control.mounts):

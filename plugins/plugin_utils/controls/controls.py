@@ -147,6 +147,7 @@ def _read(reader: Reader, name: str, path: int, documents: Path) -> Control:
         files=_files(reader),
         document=_document(reader, documents),
         sysctl=reader.sysctl("sysctl"),
+        objects=reader.texts("objects", required=True) if reader.has("objects") else None,
         value=_value(reader),
         merge=reader.one_of("merge", MERGES) if reader.has("merge") else None,
         unset_ok=reader.one_of("unset", ("ok",)) == "ok" if reader.has("unset") else False,

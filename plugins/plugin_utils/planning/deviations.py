@@ -11,6 +11,7 @@ from dataclasses import replace
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.controls.selection import Selected
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.planning import inventory as cluster_inventory
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.planning.drafts import HostDraft
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.planning.judge import NOT_OFFERED
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.planning.model import Inventory, Outcome, PlanError, Status
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.planning.observed import APISERVER, STATIC_PODS, Component, Host
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.planning.serving import BOOTSTRAP
@@ -38,6 +39,15 @@ def not_chosen(selected: Iterable[Selected]) -> list[Outcome]:
     ]
 
 
+def objects(chosen: Iterable[Selected]) -> list[Outcome]:
+    """Controls of objects of the cluster, which no version of ours judges yet."""
+    return [
+        Outcome(entry.control.id, entry.control.path, None, "held", reason=str(entry.control.held), held_by=NOT_OFFERED)
+        for entry in chosen
+        if entry.control.objects
+    ]
+
+
 def without_static_pod(
     chosen: Iterable[Selected], judged: Mapping[str, object], inventory: Inventory, hosts: Mapping[str, Host]
 ) -> list[Outcome]:
@@ -60,7 +70,7 @@ def unobserved(chosen: Iterable[Selected], inventory: Inventory, hosts: Mapping[
         component = entry.control.component
         for name in missing:
             on_plane = name in inventory.control_plane or (component == "etcd" and name in inventory.etcd)
-            if component == "kube-proxy" or (component in STATIC_PODS and not on_plane):
+            if component in ("kube-proxy", "cluster") or (component in STATIC_PODS and not on_plane):
                 continue
             reason = f"could not be observed: {inventory.unreachable.get(name, 'no reason is known')}"
             found.append(Outcome(entry.control.id, entry.control.path, name, "held", reason=reason, held_by="observation"))

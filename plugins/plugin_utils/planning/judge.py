@@ -154,7 +154,9 @@ def _items(target: Target, selected: Iterable[Selected]) -> tuple[list[Item], li
         control = entry.control
         reason = target.inapplicable(control)
         if reason:
-            outcomes.append(Outcome(control.id, control.path, target.host, "not-applicable", reason=reason))
+            # What the version does not know is not there either.
+            status: Status = "ok" if control.merge == "absent" else "not-applicable"
+            outcomes.append(Outcome(control.id, control.path, target.host, status, reason=reason))
             continue
         value = target.resolve(control, entry.value)
         missing = entry.value.name if value is None and isinstance(entry.value, Ref) else None

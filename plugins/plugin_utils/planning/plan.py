@@ -192,6 +192,7 @@ class _Planner:
 
     def _deviations(self) -> None:
         self.outcomes += deviations.not_chosen(self.selected)
+        self.outcomes += deviations.objects(self.chosen)
         self.outcomes += deviations.without_static_pod(self.chosen, self.component_verdicts, self.inventory, self.hosts)
         self.outcomes += deviations.unobserved(self.chosen, self.inventory, self.hosts)
         self.outcomes += deviations.refused_requests(self.chosen, serving.refused_requests(self.inventory, self.hosts), self.hosts)

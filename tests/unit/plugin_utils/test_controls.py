@@ -292,7 +292,7 @@ def test_a_control_is_read_whole() -> None:
     [
         ({"flg": "x"}, "unknown key flg"),
         ({"title": None}, "title must be text"),
-        ({"field": "readOnlyPort"}, "exactly one of flag, field, files, document, sysctl must be there, not flag, field"),
+        ({"field": "readOnlyPort"}, "exactly one of flag, field, files, document, sysctl, objects must be there, not flag, field"),
         ({"component": "kubectl"}, "component is 'kubectl', must be one of kube-apiserver"),
         ({"merge": "overwrite"}, "merge is 'overwrite'"),
         ({"value": {"ref": "cluster.ca"}}, "value.ref is 'cluster.ca', must be one of cluster.ca_file"),
@@ -356,6 +356,16 @@ def test_a_sysctl_belongs_to_the_host_and_is_a_number() -> None:
     for change in ({"value": "10"}, {"value": True}, {"component": "kubelet"}, {"merge": "at_least"}):
         with pytest.raises(ControlError, match="a sysctl belongs to host and has an integer value that is merged exactly"):
             read({**entry, **change})
+
+
+def test_objects_belong_to_the_cluster_and_are_held() -> None:
+    entry = {key: value for key, value in FLAG.items() if key not in ("flag", "value", "merge")}
+    entry |= {"component": "cluster", "objects": ["NetworkPolicy"], "held": "Nobody judges them yet."}
+    assert read(entry)[0].kind == "objects"
+    for change in ({"component": "host"}, {"held": None}, {"merge": "exact"}):
+        changed = {key: value for key, value in {**entry, **change}.items() if value is not None}
+        with pytest.raises(ControlError, match="objects belong to the cluster"):
+            read(changed)
 
 
 def test_a_document_that_is_not_there_is_named() -> None:

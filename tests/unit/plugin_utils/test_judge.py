@@ -316,3 +316,14 @@ class TestAnonymousOff:
     def test_a_document_of_the_operator_is(self) -> None:
         hosts = with_flags(hardened(), APISERVER, "--authentication-config=/etc/kubernetes/mine.yaml", without=("authentication-config",))
         assert outcome(planned(hosts, profile="cis-level-2"), "anonymous-auth-off").held_by == "authentication-config"
+
+
+def test_who_may_talk_to_whom_is_never_silently_left_out() -> None:
+    for done in (planned(cluster()), planned(hardened()), planned({"cp1": hardened()["cp1"]}, unreachable={"w1": "no route"})):
+        found = outcome(done, "pod-network-default-deny", None)
+        assert found.status == "held" and "Nobody has judged who may talk to whom" in found.reason
+
+
+def test_a_flag_that_no_version_knows_is_not_set() -> None:
+    found = outcome(planned(cluster()), "no-static-passwords")
+    assert found.status == "ok" and "does not know --basic-auth-file" in found.reason
