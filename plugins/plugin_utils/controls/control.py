@@ -196,45 +196,38 @@ class IncoherentError(ValueError):
 
 def check_coherence(control: Control) -> None:
     """Rules that join keys; schema.json says the same. Raises IncoherentError."""
-    valued = control.flag or control.field
-    if control.disruptive and "recommended" in control.profiles:
-        raise IncoherentError("what is disruptive cannot be in the recommended profile")
-    if valued and control.component == "host":
-        raise IncoherentError("a flag or field needs a component, not host")
-    if control.field and control.component not in ("kubelet", "kube-proxy"):
-        raise IncoherentError("only kubelet and kube-proxy have a configuration with fields")
-    if control.files and (control.value is not None or control.merge or control.component not in ("host", "etcd")):
-        raise IncoherentError("files have neither value nor merge, and belong to host or etcd")
-    if bool(control.objects) != (control.component == "cluster") or (control.objects and not (control.held and control.merge is None)):
-        raise IncoherentError("objects belong to the cluster, have neither value nor merge, and are held")
-    if control.sysctl and (control.component != "host" or control.merge != "exact" or not _whole(control.value)):
-        raise IncoherentError("a sysctl belongs to host and has an integer value that is merged exactly")
-    if control.document and (control.merge not in ("exact", "present") or control.value is not None or not control.mounts):
-        raise IncoherentError("a document is merged exact or present, has no value and needs a mount")
-    if valued and control.merge is None:
-        raise IncoherentError("merge is missing")
-    if valued and control.merge != "absent" and control.value is None:
-        raise IncoherentError("value is missing")
-    if control.drops_agreeing and not (control.drops and control.field):
-        raise IncoherentError("drops_agreeing is for a field that drops flags")
-    if control.refuse_below is not None and not _whole(control.value):
-        raise IncoherentError("refuse_below is for whole numbers")
-    if control.on_host and not (control.mounts and control.flag and isinstance(control.value, str)):
-        raise IncoherentError("on_host is for a flag that holds a path and has a mount")
-    if control.merge == "absent" and (control.unset_ok or control.refuse):
-        raise IncoherentError("unset and refuse mean nothing where the merge is absent")
-    if control.spelling and not control.family:
-        raise IncoherentError("spelling needs a family")
-    if (control.merge == "each") != (control.unmet is not None):
-        raise IncoherentError("each and unmet go together")
-    if control.merge == "each" and not isinstance(control.value, (str, tuple)):
-        raise IncoherentError("each has what items may begin with, a text or a list")
-    if control.differs_from and not isinstance(control.value, Ref):
-        raise IncoherentError("differs_from is for a value that is a reference")
-    if control.set_ok and not (control.held and control.merge == "present"):
-        raise IncoherentError("set is for what is held and merged present")
-    if control.overrides and (control.merge == "absent" or isinstance(control.value, (Ref, tuple, type(None)))):
-        raise IncoherentError("overrides are alternatives to a single value")
+    valued = bool(control.flag or control.field)
+    value, merge, component = control.value, control.merge, control.component
+    wrong = {
+        "what is disruptive cannot be in the recommended profile": control.disruptive and "recommended" in control.profiles,
+        "a flag or field needs a component, not host": valued and component == "host",
+        "only kubelet and kube-proxy have a configuration with fields": control.field and component not in ("kubelet", "kube-proxy"),
+        "files have neither value nor merge, and belong to host or etcd": (control.files and (value is not None or merge or component not in ("host", "etcd"))),
+        "objects belong to the cluster, have neither value nor merge, and are held": (
+            bool(control.objects) != (component == "cluster") or (control.objects and not (control.held and merge is None))
+        ),
+        "a sysctl belongs to host and has an integer value that is merged exactly": (
+            control.sysctl and (component != "host" or merge != "exact" or not _whole(value))
+        ),
+        "a document is merged exact or present, has no value and needs a mount": (
+            control.document and (merge not in ("exact", "present") or value is not None or not control.mounts)
+        ),
+        "merge is missing": valued and merge is None,
+        "value is missing": valued and merge != "absent" and value is None,
+        "drops_agreeing is for a field that drops flags": control.drops_agreeing and not (control.drops and control.field),
+        "refuse_below is for whole numbers": control.refuse_below is not None and not _whole(value),
+        "on_host is for a flag that holds a path and has a mount": (control.on_host and not (control.mounts and control.flag and isinstance(value, str))),
+        "unset and refuse mean nothing where the merge is absent": merge == "absent" and (control.unset_ok or control.refuse),
+        "spelling needs a family": control.spelling and not control.family,
+        "each and unmet go together": (merge == "each") != (control.unmet is not None),
+        "each has what items may begin with, a text or a list": merge == "each" and not isinstance(value, (str, tuple)),
+        "differs_from is for a value that is a reference": control.differs_from and not isinstance(value, Ref),
+        "set is for what is held and merged present": control.set_ok and not (control.held and merge == "present"),
+        "overrides are alternatives to a single value": control.overrides and (merge == "absent" or isinstance(value, (Ref, tuple, type(None)))),
+    }
+    for rule, broken in wrong.items():
+        if broken:
+            raise IncoherentError(rule)
 
 
 def _whole(value: object) -> bool:

@@ -18,7 +18,8 @@ from typing import Optional
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.controls.controls import Control, Ref
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.controls.merge import RANK, Rule, Value, merge, same, satisfied, show
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.controls.selection import Selected
-from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.planning.model import OWN_DIRECTORY, Outcome, Status
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.planning.model import Outcome, Status
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.planning.observed import OWN_DIRECTORY
 
 Planned = Mapping[str, Optional[Value]]
 CIPHERS_FIT = "ciphers-fit-serving-key"

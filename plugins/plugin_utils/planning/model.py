@@ -17,7 +17,6 @@ WAVES = ("files", "kubelets", "control_plane_kubelets", "certificates", "control
 # What can become of a control.
 Status = Literal["ok", "change", "held", "waived", "disabled", "not-applicable", "deviation"]
 NAMESPACE = "kube-system"
-OWN_DIRECTORY = "/etc/kubernetes/ninepaths"
 LEASE_SECONDS = 600
 UNDO_AFTER_S = 900
 

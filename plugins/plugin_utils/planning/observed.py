@@ -17,8 +17,9 @@ from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.documents.arg
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.documents.config_file import ConfigFile
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.documents.static_pod import StaticPod
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.planning.knowledge import Knowledge
-from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.planning.model import OWN_DIRECTORY, Observation, PlanError
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.planning.model import Observation, PlanError
 
+OWN_DIRECTORY = "/etc/kubernetes/ninepaths"
 KUBELET_PKI = "/var/lib/kubelet/pki"
 APISERVER = "kube-apiserver"
 STATIC_PODS = (APISERVER, "kube-controller-manager", "kube-scheduler", ETCD)
