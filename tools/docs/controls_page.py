@@ -16,7 +16,8 @@ One entry per control, by path, from `controls/path1.yml` to `controls/path9.yml
 `ninepaths_overrides`, `ninepaths_enable` and `ninepaths_waivers` name ([variables](variables.md)). A family stands for all controls that carry it.
 
 * **Disruptive** controls can disturb workloads. A literal benchmark profile has them, or they are switched on by id; `recommended` never has them.
-* **Held** controls are never applied by this version. Where the cluster has the setting already, the control counts as set.
+* **Held** controls are never applied by this version. Where the cluster has the setting already, the control counts as set, unless what is set would
+  have to be judged first (an encryption configuration, for example): then it stays held.
 * **Needs** are conditions: the control is held while one of them is not met, and the run says which.
 * **Undo** says how far the control can be taken back.
 
@@ -31,6 +32,7 @@ _MERGES: Mapping[str, str] = {
     "superset": "these elements at least, yours are kept",
     "append": "these elements are added, yours are kept",
     "absent": "the setting, or the element, is taken away",
+    "each": "every element begins with one of these; nothing is edited, what to do is said",
 }
 _PROFILE_MARKS: Mapping[str, str] = {"recommended": "R", "cis-level-1": "C1", "cis-level-2": "C2", "stig": "S"}
 _CATALOGUES: Mapping[str, str] = {"cis": "CIS", "stig": "STIG", "nsa": "NSA/CISA", "upstream": "upstream"}
@@ -67,6 +69,8 @@ def _path(title: str, controls: Sequence[Control]) -> list[str]:
 def _setting(control: Control) -> str:
     if control.files:
         return "files"
+    if control.objects:
+        return codes(control.objects)
     return code(_name(control))
 
 
@@ -85,15 +89,19 @@ def _facts(control: Control) -> list[str]:
         "Component": control.component,
         "Sets": _sets(control),
         "Merge": _merge(control),
+        "Overrides": codes(text for value in control.overrides for text in _texts(value)),
         "Versions": f"Kubernetes {code(control.versions)}" if control.versions else "",
         "Family": code(control.family) if control.family else "",
         "Profiles": ", ".join(control.profiles) or "none; by id, or because another control requires it",
         "Disruptive": prose(control.disruptive or ""),
         "Held": prose(control.held or ""),
+        "Where not": f"{control.unmet.status}: {prose(control.unmet.advice)}" if control.unmet else "",
+        "Must not be": f"{KNOWN_REFS[control.differs_from.name]}, nor share a certificate with it" if control.differs_from else "",
         "Needs": ", ".join(f"[{name}](#{name})" for name in control.needs),
         "Requires": ", ".join(f"[{name}](#{name})" for name in control.requires),
         "Held while set": codes(control.conflicts),
         "Removes": codes(f"--{name}" for name in control.drops),
+        "Removes even where they agree": f"with profile {codes(control.drops_agreeing)}" if control.drops_agreeing else "",
         "Undo": _undo(control),
         "Proof": code(control.proof) if control.proof else "",
         "References": _references(control),
@@ -102,6 +110,8 @@ def _facts(control: Control) -> list[str]:
 
 
 def _sets(control: Control) -> str:
+    if control.objects:
+        return f"objects {codes(control.objects)}"
     if control.files:
         rights = [f"mode {code(control.files.mode)} or less" if control.files.mode else ""]
         rights += [f"owner {code(f'{control.files.owner}:{control.files.group}')}" if control.files.owner else ""]
@@ -128,8 +138,13 @@ def _merge(control: Control) -> str:
     if control.merge is None:
         return ""
     details = ["not set is fine"] if control.unset_ok else []
+    details += ["any value counts as set"] if control.set_ok else []
     if control.refuse:
         details.append(f"counts as not set: {codes(text for value in control.refuse for text in _texts(value))}")
+    if control.refuse_below is not None:
+        details.append(f"less than {code(control.refuse_below)} counts as not set")
+    if control.on_host:
+        details.append("a path of your own has to be on a writable hostPath volume")
     details += [f"fine where {code(f'--{flag}={next(iter(_texts(value)))}')}" for flag, value in control.unless]
     return "; ".join([code(control.merge), *details])
 

@@ -1,4 +1,5 @@
 # Copyright: ninepaths contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Reads one mapping of a controls file key by key, so that every mistake is named and no key is left unread."""
 
@@ -80,6 +81,14 @@ class Reader:
         value = self._take(key)
         if not isinstance(value, bool):
             raise self._wrong(key, "must be true or false")
+        return value
+
+    def optional_integer(self, key: str) -> int | None:
+        if not self.has(key):
+            return None
+        value = self._take(key)
+        if not isinstance(value, int) or isinstance(value, bool):
+            raise self._wrong(key, "must be a whole number")
         return value
 
     def identifier(self, key: str) -> str:

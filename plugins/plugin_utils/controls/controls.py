@@ -1,4 +1,5 @@
 # Copyright: ninepaths contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Controls: what "secure" means, read from controls/path1.yml … path9.yml.
 
@@ -8,59 +9,59 @@ files; the rest of this module does no I/O.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Union
 
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils._yaml import load as load_yaml
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.controls.control import (
+    COMPONENTS,
+    KINDS,
+    KNOWN_CONDITIONS,
+    KNOWN_REFS,
+    MERGES,
+    MOUNT_TYPES,
+    PATHS,
+    PROFILES,
+    UNMET,
+    Control,
+    Document,
+    Files,
+    IncoherentError,
+    Literal,
+    Mount,
+    Ref,
+    Undo,
+    Unmet,
+    Value,
+    check_coherence,
+)
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.controls.control_reader import Reader, ReaderError
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.controls.versions import VersionRange
 
+__all__ = [
+    "COMPONENTS",
+    "CONTROLS",
+    "KNOWN_CONDITIONS",
+    "KNOWN_REFS",
+    "MERGES",
+    "PATHS",
+    "PROFILES",
+    "Control",
+    "ControlError",
+    "Document",
+    "Files",
+    "Literal",
+    "Mount",
+    "Ref",
+    "Undo",
+    "Unmet",
+    "Value",
+    "check",
+    "load",
+    "parse",
+]
+
 CONTROLS = Path(__file__).resolve().parents[3] / "controls"
-PATHS = range(1, 10)
-PROFILES = ("recommended", "cis-level-1", "cis-level-2", "stig")
-COMPONENTS = ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "etcd", "kubelet", "kube-proxy", "host")
-MERGES = ("exact", "present", "at_least", "at_most", "subset", "superset", "append", "absent")
-KINDS = ("flag", "field", "files", "document", "sysctl")
-MOUNT_TYPES = ("DirectoryOrCreate", "Directory", "FileOrCreate", "File")
-
-# What a value may refer to; refs.py resolves each against what was observed.
-KNOWN_REFS: Mapping[str, str] = {
-    "cluster.ca_file": "CA file that the apiserver verifies client certificates with; the cluster's signer signs with it",
-    "etcd.ca_file": "CA file of etcd's own PKI",
-    "kubelet.serving_cert": "certificate that the kubelet made for itself",
-    "kubelet.serving_key": "key to the certificate that the kubelet made for itself",
-    "pki.apiserver_cert": "the apiserver's serving certificate",
-    "pki.apiserver_etcd_client_cert": "client certificate that the apiserver shows etcd",
-    "pki.apiserver_etcd_client_key": "key to the client certificate that the apiserver shows etcd",
-    "pki.apiserver_key": "key to the apiserver's serving certificate",
-    "pki.apiserver_kubelet_client_cert": "client certificate that the apiserver shows kubelets",
-    "pki.apiserver_kubelet_client_key": "key to the client certificate that the apiserver shows kubelets",
-    "pki.etcd_peer_cert": "certificate of an etcd member for its peers",
-    "pki.etcd_peer_key": "key to the certificate of an etcd member for its peers",
-    "pki.etcd_server_cert": "certificate that etcd serves its clients",
-    "pki.etcd_server_key": "key to the certificate that etcd serves its clients",
-    "pki.service_account_private_key": "key that service account tokens are signed with",
-    "pki.service_account_public_key": "key that service account tokens are verified with",
-}
-
-# What `needs` and `undo.until` may name; conditions.py judges each against what was observed.
-KNOWN_CONDITIONS: Mapping[str, str] = {
-    "ciphers-fit-serving-key": "what the cipher list will hold can serve the type of the component's serving key",
-    "cluster-ca-key": "the controller manager holds the key that it signs certificate requests with",
-    "document-unset-or-ours": "the document's flag is not set, or names a file of ours under /etc/kubernetes/ninepaths",
-    "encrypted-data": "something in etcd is encrypted (an undo limit)",
-    "kubelet-serving-certificates": "every kubelet of the Node objects serves a certificate that the cluster's CA verifies for its address",
-    "kubelet-verification": "the apiserver verifies kubelets' serving certificates (an undo limit)",
-    "no-stale-tokens": "no pod has used a service account token beyond its expiry since the apiserver started",
-    "probes-without-anonymous": "no probe of the apiserver relies on anonymous access",
-    "serving-csr-approver": "something approves the kubelets' requests for serving certificates, now and at renewal",
-    "tls12-allowed": "the component's TLS floor, as planned, is below 1.3",
-}
-
-Scalar = Union[str, int, bool]
-Pairs = tuple[tuple[str, Scalar], ...]
 
 
 class ControlError(Exception):
@@ -71,115 +72,6 @@ class ControlError(Exception):
         self.file = file
         self.control = control
         self.cause = cause
-
-
-@dataclass(frozen=True)
-class Ref:
-    """A value that is known only once a host has been observed: a name from KNOWN_REFS."""
-
-    name: str
-
-
-Literal = Union[str, int, bool, tuple[str, ...]]
-Value = Union[Literal, Ref, None]
-
-
-@dataclass(frozen=True)
-class Mount:
-    """A volume that a flag needs in a static pod; the fields of kubeadm's extraVolumes."""
-
-    name: str
-    host_path: str
-    path: str
-    read_only: bool
-    type: str
-
-
-@dataclass(frozen=True)
-class Files:
-    """Who may own and read files. `mode` is the most that is allowed: bits are only taken away."""
-
-    paths: tuple[str, ...]
-    mode: str | None
-    owner: str | None
-    group: str | None
-
-
-@dataclass(frozen=True)
-class Document:
-    """A file that a flag names and that the component reads at start. Its content decides its name on the host."""
-
-    flag: str
-    name: str
-    texts: tuple[tuple[VersionRange | None, str], ...]
-
-    def text(self, minor: str) -> str | None:
-        """Content for a Kubernetes minor like "1.36"; None where no version of it fits."""
-        for versions, text in self.texts:
-            if versions is None or minor in versions:
-                return text
-        return None
-
-
-@dataclass(frozen=True)
-class Undo:
-    """How far a control can be undone: always, never, or until a condition has come true."""
-
-    always: bool
-    until: str | None = None
-
-
-@dataclass(frozen=True)
-class Control:
-    """One entry of controls/path<N>.yml. Exactly one of flag, field, files, document, sysctl is set."""
-
-    path: int
-    id: str
-    title: str
-    component: str
-    why: str
-    undo: Undo
-    profiles: tuple[str, ...]
-    references: tuple[tuple[str, tuple[str, ...]], ...]
-    flag: str | None = None
-    field: str | None = None
-    files: Files | None = None
-    document: Document | None = None
-    sysctl: str | None = None
-    value: Value = None
-    merge: str | None = None
-    unset_ok: bool = False
-    refuse: tuple[Scalar, ...] = ()
-    unless: Pairs = ()
-    family: str | None = None
-    spelling: tuple[tuple[str, str], ...] = ()
-    versions: VersionRange | None = None
-    mounts: tuple[Mount, ...] = ()
-    requires: tuple[str, ...] = ()
-    needs: tuple[str, ...] = ()
-    conflicts: tuple[str, ...] = ()
-    drops: tuple[str, ...] = ()
-    disruptive: str | None = None
-    held: str | None = None
-    proof: str | None = None
-
-    @property
-    def kind(self) -> str:
-        """One of KINDS."""
-        return next(kind for kind in KINDS if getattr(self, kind) is not None)
-
-    @property
-    def sets(self) -> str | None:
-        """The flag, field or sysctl that it speaks about; None for files."""
-        return self.document.flag if self.document else self.flag or self.field or self.sysctl
-
-    def cited(self, catalogue: str) -> tuple[str, ...]:
-        """What it serves in "cis", "stig", "nsa" or "upstream"."""
-        return dict(self.references).get(catalogue, ())
-
-    def spell(self, value: Literal) -> Literal:
-        """A value of the family in this component's spelling, for example VersionTLS13 as etcd's TLS1.3."""
-        return dict(self.spelling).get(value, value) if isinstance(value, str) else value
 
 
 def load(directory: Path = CONTROLS) -> tuple[Control, ...]:
@@ -231,8 +123,8 @@ def _control(entry: object, number: int, path: int, file: str, documents: Path) 
         name = reader.identifier("id")
         control = _read(reader, name, path, documents)
         reader.finish()
-        _coherent(control)
-    except ReaderError as error:
+        check_coherence(control)
+    except (ReaderError, IncoherentError) as error:
         raise ControlError(file, name, str(error)) from error
     return control
 
@@ -255,19 +147,27 @@ def _read(reader: Reader, name: str, path: int, documents: Path) -> Control:
         files=_files(reader),
         document=_document(reader, documents),
         sysctl=reader.sysctl("sysctl"),
+        objects=reader.texts("objects", required=True) if reader.has("objects") else None,
         value=_value(reader),
         merge=reader.one_of("merge", MERGES) if reader.has("merge") else None,
         unset_ok=reader.one_of("unset", ("ok",)) == "ok" if reader.has("unset") else False,
+        set_ok=reader.one_of("set", ("ok",)) == "ok" if reader.has("set") else False,
         refuse=reader.scalars("refuse"),
+        refuse_below=reader.optional_integer("refuse_below"),
+        overrides=reader.scalars("overrides"),
+        differs_from=_ref(reader, "differs_from") if reader.has("differs_from") else None,
+        unmet=_unmet(reader),
         unless=reader.flag_values("unless"),
         family=reader.optional_identifier("family"),
         spelling=tuple((key, str(text)) for key, text in reader.pairs("spelling")),
         versions=reader.versions("versions"),
         mounts=tuple(_mount(mount) for mount in reader.mappings("mounts")),
+        on_host=reader.boolean("on_host") if reader.has("on_host") else False,
         requires=reader.identifiers("requires"),
         needs=_needs(reader),
         conflicts=reader.settings("conflicts"),
         drops=reader.identifiers("drops"),
+        drops_agreeing=reader.many_of("drops_agreeing", PROFILES) if reader.has("drops_agreeing") else (),
         disruptive=reader.optional_sentence("disruptive"),
         held=reader.optional_sentence("held"),
         proof=reader.proof("proof"),
@@ -295,10 +195,25 @@ def _needs(reader: Reader) -> tuple[str, ...]:
 def _value(reader: Reader) -> Value:
     if not reader.is_mapping("value"):
         return reader.literal("value")
-    inner = reader.mapping("value")
+    return _ref(reader, "value")
+
+
+def _ref(reader: Reader, key: str) -> Ref:
+    inner = reader.mapping(key)
     name = inner.one_of("ref", KNOWN_REFS)
     inner.finish()
     return Ref(name)
+
+
+def _unmet(reader: Reader) -> Unmet | None:
+    if not reader.has("unmet"):
+        return None
+    inner = reader.mapping("unmet")
+    found = [Unmet(status, inner.sentence(status)) for status in UNMET if inner.has(status)]
+    inner.finish()
+    if len(found) != 1:
+        raise ReaderError(f"unmet must have exactly one of {', '.join(UNMET)}")
+    return found[0]
 
 
 def _files(reader: Reader) -> Files | None:
@@ -359,32 +274,3 @@ def _mount(inner: Reader) -> Mount:
     )
     inner.finish()
     return mount
-
-
-def _coherent(control: Control) -> None:
-    """Rules that join keys; schema.json says the same."""
-    valued = control.flag or control.field
-    if control.disruptive and "recommended" in control.profiles:
-        raise ReaderError("what is disruptive cannot be in the recommended profile")
-    if valued and control.component == "host":
-        raise ReaderError("a flag or field needs a component, not host")
-    if control.field and control.component not in ("kubelet", "kube-proxy"):
-        raise ReaderError("only kubelet and kube-proxy have a configuration with fields")
-    if control.files and (control.value is not None or control.merge or control.component not in ("host", "etcd")):
-        raise ReaderError("files have neither value nor merge, and belong to host or etcd")
-    if control.sysctl and (control.component != "host" or control.merge != "exact" or not _whole(control.value)):
-        raise ReaderError("a sysctl belongs to host and has an integer value that is merged exactly")
-    if control.document and (control.merge not in ("exact", "present") or control.value is not None or not control.mounts):
-        raise ReaderError("a document is merged exact or present, has no value and needs a mount")
-    if valued and control.merge is None:
-        raise ReaderError("merge is missing")
-    if valued and control.merge != "absent" and control.value is None:
-        raise ReaderError("value is missing")
-    if control.merge == "absent" and (control.unset_ok or control.refuse):
-        raise ReaderError("unset and refuse mean nothing where the merge is absent")
-    if control.spelling and not control.family:
-        raise ReaderError("spelling needs a family")
-
-
-def _whole(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)

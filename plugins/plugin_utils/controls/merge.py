@@ -1,4 +1,5 @@
 # Copyright: ninepaths contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Merge policies: what a control makes of the value that is there. Pure, and the same for flags and fields.
 
@@ -18,7 +19,7 @@ Value = Union[str, int, bool, tuple[str, ...]]
 Scalar = Union[str, int, bool]
 
 # The order in which the controls of one flag are applied. What takes away comes first, what adds next, what decides alone last.
-RANK: Mapping[str, int] = {"absent": 0, "exact": 1, "at_least": 2, "at_most": 2, "subset": 3, "present": 4, "superset": 5, "append": 6}
+RANK: Mapping[str, int] = {"each": 0, "absent": 0, "exact": 1, "at_least": 2, "at_most": 2, "subset": 3, "present": 4, "superset": 5, "append": 6}
 
 _TLS: Mapping[str, int] = {
     **{f"VersionTLS{number}": number for number in (10, 11, 12, 13)},
@@ -49,13 +50,14 @@ class Rule:
     """What one control wants of one value.
 
     wanted: None only with "absent", where the whole value must go.
-    refuse: values that count as not set. unset_ok: nothing there is fine.
+    refuse: values that count as not set, and refuse_below: so do smaller numbers. unset_ok: nothing there is fine.
     """
 
     policy: str
     wanted: Value | None
     refuse: tuple[Scalar, ...] = ()
     unset_ok: bool = False
+    refuse_below: int | None = None
 
 
 def satisfied(rule: Rule, current: Value | None) -> bool:
@@ -124,6 +126,8 @@ def _counted(rule: Rule, current: Value | None) -> Value | None:
     """The value, or None where it counts as not set."""
     if current is None or current in ("", ()) or any(same(current, refused) for refused in rule.refuse):
         return None
+    if rule.refuse_below is not None and isinstance(current, int) and current < rule.refuse_below:
+        return None
     return current
 
 
@@ -177,6 +181,14 @@ def _is_absent(rule: Rule, current: Value | None) -> bool:
     return not set(_items(current)) & set(_items(rule.wanted))
 
 
+def _begin_as_wanted(rule: Rule, current: Value | None) -> bool:
+    return current is not None and all(item.startswith(_items(rule.wanted)) for item in _items(current))
+
+
+def _as_it_is(rule: Rule, current: Value | None) -> Value | None:
+    return current
+
+
 def _wanted(rule: Rule, current: Value | None) -> Value | None:
     return rule.wanted
 
@@ -206,6 +218,7 @@ _CHECKS: Mapping[str, Callable[[Rule, Value | None], bool]] = {
     "superset": _is_superset,
     "append": _is_superset,
     "absent": _is_absent,
+    "each": _begin_as_wanted,
 }
 _MERGES: Mapping[str, Callable[[Rule, Value | None], Value | None]] = {
     "exact": _wanted,
@@ -216,6 +229,7 @@ _MERGES: Mapping[str, Callable[[Rule, Value | None], Value | None]] = {
     "superset": _with_missing,
     "append": _with_missing,
     "absent": _without,
+    "each": _as_it_is,
 }
 
 

@@ -1,4 +1,5 @@
 # Copyright: ninepaths contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Which controls the operator's settings choose, and with which values. No I/O."""
 
@@ -6,12 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import Literal as TypingLiteral
 
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.controls.controls import Control, Literal, Ref, Value
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.controls.merge import MergeError, Rule, same, satisfied
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.controls.settings import PREFIX, Settings, SettingsError, Waiver
 
 # Merges that decide the whole value of a flag: two of them on one flag contradict each other.
 _DECISIVE = ("exact", "present", "at_least", "at_most", "subset")
+
+
+Choice = TypingLiteral["selected", "disabled", "waived", "expired"]
 
 
 @dataclass(frozen=True)
@@ -20,12 +26,14 @@ class Selected:
 
     status: "selected"; "disabled" (not chosen); "waived"; "expired" (waived, but no longer: a deviation).
     value: the control's value with overrides and the component's spelling in it.
+    strict: flags that the control drops may not be there even where they agree with it.
     """
 
     control: Control
-    status: str
+    status: Choice
     value: Value
     reason: str
+    strict: bool = False
 
 
 def select(settings: Settings, controls: Sequence[Control], now: float) -> tuple[Selected, ...]:
@@ -73,7 +81,7 @@ def _values(settings: Settings, controls: Sequence[Control]) -> tuple[dict[str, 
         values[control.id] = control.value
         if name is None:
             continue
-        cause = _misfit(control, overrides[name])
+        cause = _misfit(control, overrides[name]) or _taken_away(control, overrides[name], controls)
         if cause:
             problems.append(f"{PREFIX}overrides: {name}: {cause}")
         else:
@@ -89,11 +97,44 @@ def _misfit(control: Control, value: Literal) -> str | None:
         return None if isinstance(value, str) and value.startswith("/") else f"{value!r} must be an absolute path"
     if type(value) is not type(control.value):
         return f"{_shown(value)} must be {_KINDS[type(control.value)]}, like {_shown(control.value)}"
-    if value in control.refuse:
-        return f"{_shown(value)} switches {control.id} off; waive it instead, with a reason"
+    if control.overrides and value not in (control.value, *control.overrides, *map(control.spell, control.overrides)):
+        known = dict.fromkeys((control.value, *control.overrides) if not control.spelling else control.overrides)
+        return f"{_shown(value)} is not one of {', '.join(_shown(one) for one in known)}; {_BY_WAIVER}"
+    return _weakening(control, control.value, control.spell(value))
+
+
+def _weakening(control: Control, own: Literal, value: Literal) -> str | None:
+    """Why this value serves the control less than its own does."""
+    if control.merge == "exact":
+        serves = same(value, own) or value in control.overrides
+    else:
+        try:
+            policy = "subset" if control.merge == "each" else str(control.merge)
+            serves = satisfied(Rule(policy, own, control.refuse, refuse_below=control.refuse_below), value)
+        except MergeError as error:
+            return str(error)
+    if serves:
+        return None
+    if control.merge == "present":
+        return f"{_shown(value)} switches {control.id} off; {_BY_WAIVER}"
+    return f"{_shown(value)} is not enough for {control.id}, which wants {_WANTS[str(control.merge)]} {_shown(own)}; {_BY_WAIVER}"
+
+
+def _taken_away(control: Control, value: Literal, controls: Iterable[Control]) -> str | None:
+    """Why another control would have to be broken for this value: it keeps an element out of the same list."""
+    for other in controls:
+        if other.merge == "absent" and isinstance(other.value, tuple) and (other.component, other.sets) == (control.component, control.sets):
+            shared = [item for item in other.value if isinstance(value, tuple) and item in value]
+            if shared:
+                return f"{', '.join(shared)} is what {other.id} keeps out of {control.sets}; {_BY_WAIVER}"
     return None
 
 
+_BY_WAIVER = f"a weaker value takes a waiver with a reason ({PREFIX}waivers)"
+_WANTS = {
+    "exact": "exactly", "at_least": "at least", "at_most": "at most", "subset": "nothing but", "superset": "all of", "append": "all of",
+    "each": "nothing but",
+}  # fmt: skip
 _KINDS: dict[type, str] = {str: "text", int: "a whole number", bool: "true or false", tuple: "a list of texts"}
 
 
@@ -129,7 +170,7 @@ def _selected(control: Control, reason: str | None, value: Value, settings: Sett
     if reason is None:
         return Selected(control, "disabled", value, _why_not(control, settings))
     if waiver is None:
-        return Selected(control, "selected", value, reason)
+        return Selected(control, "selected", value, reason, settings.profile in control.drops_agreeing)
     if waiver.expired(now):
         return Selected(control, "expired", value, f"the waiver ended on {waiver.until}: {waiver.reason}")
     until = f" (until {waiver.until})" if waiver.until else ""
@@ -140,7 +181,7 @@ def _why_not(control: Control, settings: Settings) -> str:
     if control.path not in settings.paths and settings.profile in control.profiles:
         return f"path {control.path} is not chosen"
     if control.disruptive:
-        return f"switched on by id only: {control.disruptive}"
+        return f"disruptive, and not in profile {settings.profile}: {control.disruptive}"
     return f"not in profile {settings.profile}"
 
 

@@ -1,4 +1,5 @@
 # Copyright: ninepaths contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Command lines of Kubernetes components and of etcd, as their flag parsers read them."""
 
@@ -20,6 +21,8 @@ COLLECTING = frozenset(
         "colonSeparatedMultimapStringString",
     }
 )
+# Of these, flags that map names to values, like Gate=true.
+MAPS = frozenset({"mapStringBool", "mapStringString", "stringToString"})
 # Collecting flags whose occurrences are values of their own: joining them by commas would change what they say.
 SEPARATE = frozenset({"stringArray", "namedCertKey"})
 

@@ -1,4 +1,5 @@
 # Copyright: ninepaths contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Static pod manifests of control-plane components: reading them, and changing their flags and mounts."""
 
@@ -186,10 +187,9 @@ def missing_mounts(pod: StaticPod, mounts: Sequence[Mount]) -> tuple[list[dict[s
 
 def _covered(pod: StaticPod, mount: Mount, hosts: Mapping[str, str | None]) -> bool:
     """Whether the container sees the directory already. The longest mount path above it counts."""
-    above = [entry for entry in pod.container.get("volumeMounts") or () if _below(mount.path, str(entry.get("mountPath", "")))]
-    if not above:
+    nearest = _nearest(pod, mount.path)
+    if nearest is None:
         return False
-    nearest = max(above, key=lambda entry: len(str(entry["mountPath"]).rstrip("/")))
     inside = str(nearest["mountPath"]).rstrip("/")
     host = hosts.get(nearest.get("name", ""))
     seen = None if host is None else host.rstrip("/") + mount.path[len(inside) :]
@@ -199,6 +199,20 @@ def _covered(pod: StaticPod, mount: Mount, hosts: Mapping[str, str | None]) -> b
         what = "read-only" if seen == mount.host_path else f"from {host or 'another kind of volume'}"
         raise MountConflictError(f"{mount.path} of the container is already mounted, {what}")
     return False
+
+
+def kept_on_host(pod: StaticPod, path: str, mounts: Sequence[Mount] = ()) -> bool:
+    """Whether what the container writes to a path outlives it: the directory is the host's, by a mount that is there or by one of `mounts`."""
+    nearest = _nearest(pod, path)
+    volumes = {volume["name"] for volume in pod.data["spec"].get("volumes") or () if volume.get("hostPath")}
+    there = nearest is not None and nearest.get("name") in volumes and not nearest.get("readOnly")
+    return there or any(_below(path, mount.path) and not mount.read_only for mount in mounts)
+
+
+def _nearest(pod: StaticPod, path: str) -> Mapping[str, Any] | None:
+    """The volume mount that a path lies in."""
+    above = [entry for entry in pod.container.get("volumeMounts") or () if _below(path, str(entry.get("mountPath", "")))]
+    return max(above, key=lambda entry: len(str(entry["mountPath"]).rstrip("/")), default=None)
 
 
 def _below(path: str, top: str) -> bool:

@@ -15,6 +15,7 @@ from ansible import constants
 from ansible.errors import AnsibleConnectionFailure, AnsibleError
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.controls.controls import PATHS
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.controls.settings import Settings, SettingsError
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.execution import bundle
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.execution.spool import Spool, SpoolError
@@ -32,6 +33,8 @@ NOT_ROOT, NO_PYTHON = "ninepaths-not-root", "ninepaths-no-python"
 OLDEST_PYTHON = (3, 9)
 CANDIDATES = ("python3", *(f"python3.{minor}" for minor in range(15, OLDEST_PYTHON[1] - 1, -1)), "/usr/libexec/platform-python")
 
+PATH_TAGS = {f"path{number}": number for number in PATHS}
+ANSIBLE_TAGS = frozenset({"all", "always", "never", "tagged", "untagged"})
 SSH_ARGUMENTS = ("ssh_args", "ssh_common_args", "ssh_extra_args")
 KEEP_ALIVE = "-o ServerAliveInterval=15 -o ServerAliveCountMax=3"
 
@@ -125,14 +128,27 @@ class NinepathsAction(ActionBase):  # type: ignore[misc]  # Ansible has no types
     def settings(self, task_vars: Mapping[str, Any]) -> Settings:
         """The operator's settings; tags `path1` … `path9` narrow the paths. Raises ActionError with all that is wrong in them."""
         variables = self.cluster_variables(task_vars, SETTINGS)
-        tagged = {int(tag[4:]) for tag in task_vars.get("ansible_run_tags", ()) if re.fullmatch(r"path[1-9]", tag)}
-        skipped = {int(tag[4:]) for tag in task_vars.get("ansible_skip_tags", ()) if re.fullmatch(r"path[1-9]", tag)}
+        tagged, skipped = self._tagged(task_vars, "ansible_run_tags"), self._tagged(task_vars, "ansible_skip_tags")
         try:
             settings = Settings.parse(variables)
         except SettingsError as error:
             raise ActionError(self.host(task_vars), "; ".join(error.problems)) from error
         paths = tuple(path for path in settings.paths if path not in skipped and (not tagged or path in tagged))
+        if not paths:
+            chosen = ", ".join(map(str, settings.paths))
+            raise ActionError(
+                self.host(task_vars), "no path is left to look at", f"ninepaths_paths has {chosen}; choose among these with --tags and --skip-tags"
+            )
         return replace(settings, paths=paths)
+
+    def _tagged(self, task_vars: Mapping[str, Any], name: str) -> frozenset[int]:
+        """The paths that tags name. A tag that we do not know is a mistyped path, which would choose all of them or none."""
+        tags = [str(tag) for tag in task_vars.get(name, ())]
+        unknown = [tag for tag in tags if tag not in PATH_TAGS and tag not in ANSIBLE_TAGS]
+        if unknown:
+            option = "--tags" if name == "ansible_run_tags" else "--skip-tags"
+            raise ActionError(self.host(task_vars), f"{option}: {', '.join(unknown)} is no path", "the paths' tags are path1 to path9")
+        return frozenset(PATH_TAGS[tag] for tag in tags if tag in PATH_TAGS)
 
     def show(self, lines: Iterable[Line]) -> None:
         """Print lines on the terminal, at once and from any worker."""

@@ -1,4 +1,5 @@
 # Copyright: ninepaths contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What no wave can mend, what was not judged, and what an operator should know."""
 
@@ -12,7 +13,8 @@ from ansible_collections.ninepaths.kubernetes.plugins.module_utils.steps.states 
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.controls.selection import Selected
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.planning import inventory as cluster_inventory
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.planning.drafts import HostDraft
-from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.planning.model import Inventory, Outcome, PlanError
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.planning.judge import NOT_OFFERED
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.planning.model import Inventory, Outcome, PlanError, Status
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.planning.observed import APISERVER, STATIC_PODS, Component, Host
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.planning.serving import BOOTSTRAP
 
@@ -27,7 +29,7 @@ _START_ONLY: Mapping[str, tuple[str, ...]] = {
 }  # fmt: skip
 # Start times are counted in clock ticks since boot, so they are about a second off.
 _SLACK_S = 2.0
-_STATUS = {"disabled": "disabled", "waived": "waived", "expired": "deviation"}
+_STATUS: Mapping[str, Status] = {"disabled": "disabled", "waived": "waived", "expired": "deviation"}
 
 
 def not_chosen(selected: Iterable[Selected]) -> list[Outcome]:
@@ -36,6 +38,15 @@ def not_chosen(selected: Iterable[Selected]) -> list[Outcome]:
         Outcome(entry.control.id, entry.control.path, None, _STATUS[entry.status], reason=entry.reason)
         for entry in selected
         if entry.status in _STATUS
+    ]
+
+
+def objects(chosen: Iterable[Selected]) -> list[Outcome]:
+    """Controls of objects of the cluster, which no version of ours judges yet."""
+    return [
+        Outcome(entry.control.id, entry.control.path, None, "held", reason=str(entry.control.held), held_by=NOT_OFFERED)
+        for entry in chosen
+        if entry.control.objects
     ]
 
 
@@ -61,7 +72,7 @@ def unobserved(chosen: Iterable[Selected], inventory: Inventory, hosts: Mapping[
         component = entry.control.component
         for name in missing:
             on_plane = name in inventory.control_plane or (component == "etcd" and name in inventory.etcd)
-            if component == "kube-proxy" or (component in STATIC_PODS and not on_plane):
+            if component in ("kube-proxy", "cluster") or (component in STATIC_PODS and not on_plane):
                 continue
             reason = f"could not be observed: {inventory.unreachable.get(name, 'no reason is known')}"
             found.append(Outcome(entry.control.id, entry.control.path, name, "held", reason=reason, held_by="observation"))

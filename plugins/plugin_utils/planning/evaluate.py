@@ -1,4 +1,5 @@
 # Copyright: ninepaths contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Controls against what was observed on one host: what became of each, and which files, accounts and kernel settings change."""
 
@@ -17,7 +18,7 @@ from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.documents.env
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.planning.drafts import ROOT, Edit, HostDraft, PodRoll, reasons
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.planning.globs import matching
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.planning.judge import NOT_OFFERED, Item, Verdict, judge
-from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.planning.model import Outcome, PlanError
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.planning.model import Outcome, PlanError, Status
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.planning.observed import KUBELET_PKI, OWN_DIRECTORY, Component, Host, Kubelet
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.planning.targets import Around, ComponentTarget, KubeletTarget, layer_edits
 
@@ -87,7 +88,7 @@ def _wanted(control: Control, entry: Mapping[str, object]) -> tuple[object, obje
     return f"{mode:04o}", found.owner, found.group
 
 
-def _files_outcome(control: Control, host: Host, wrong: Sequence[str], status: str, reason: str) -> Outcome:
+def _files_outcome(control: Control, host: Host, wrong: Sequence[str], status: Status, reason: str) -> Outcome:
     """before and after say what is wrong with how many files, without a list of hundreds."""
     if not wrong:
         return Outcome(control.id, control.path, host.name, status, reason=reason)
@@ -162,7 +163,7 @@ def _flags(found: Component, verdict: Verdict) -> dict[str, str | None]:
         if verdict.changes(item.key):
             value = verdict.planned[item.key]
             flags[item.key] = None if value is None else show(value)
-        for name in item.control.drops:
+        for name in item.drops:
             if found.argv.of(name):
                 flags[name] = None
     return flags

@@ -1,4 +1,5 @@
 # Copyright: ninepaths contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Judges the controls of one target (a component of a host, or a configuration of the cluster) together.
 
@@ -17,7 +18,8 @@ from typing import Optional
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.controls.controls import Control, Ref
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.controls.merge import RANK, Rule, Value, merge, same, satisfied, show
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.controls.selection import Selected
-from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.planning.model import Outcome
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.planning.model import Outcome, Status
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.planning.observed import OWN_DIRECTORY
 
 Planned = Mapping[str, Optional[Value]]
 CIPHERS_FIT = "ciphers-fit-serving-key"
@@ -33,7 +35,7 @@ class Obstacle:
     yields: 0 where it stands by itself; more where it is about what another control would set, which may not come to be.
     """
 
-    status: str
+    status: Status
     reason: str
     held_by: str | None = None
     yields: int = 0
@@ -41,12 +43,19 @@ class Obstacle:
 
 @dataclass(frozen=True)
 class Item:
-    """A selected control with what it wants of this target. `missing`: what its value could not be made of."""
+    """A selected control with what it wants of this target.
+
+    missing: what its value could not be made of. unlike: what the value must not be. strict: as in Selected.
+    drops: flags that go along with it here.
+    """
 
     control: Control
     key: str
     rule: Rule
     missing: str | None = None
+    unlike: Value | None = None
+    strict: bool = False
+    drops: tuple[str, ...] = ()
 
     @property
     def id(self) -> str:
@@ -91,7 +100,19 @@ class Target(ABC):
 
     @abstractmethod
     def obstacle(self, item: Item, planned: Planned) -> Obstacle | None:
-        """What speaks against applying the control, given what would be set: conflicts, conditions, requirements."""
+        """What speaks against applying the control, given what would be set: values, conditions, requirements."""
+
+    @abstractmethod
+    def conflict(self, item: Item, planned: Planned) -> Obstacle | None:
+        """What else would be set that the control does not go together with, or that decides in its place."""
+
+    def served(self, item: Item, planned: Planned) -> Obstacle | None:
+        """What else would be set that makes the control unnecessary: it gives way (status ok)."""
+        return None
+
+    def drops(self, control: Control) -> tuple[str, ...]:
+        """Flags that go when the control is applied."""
+        return control.drops
 
     @abstractmethod
     def required(self, name: str) -> Obstacle | None:
@@ -110,24 +131,27 @@ def judge(target: Target, selected: Iterable[Selected]) -> Verdict:
     """Judge controls against a target. Raises MergeError, ConfigError where a value makes no sense."""
     items, outcomes = _items(target, selected)
     now = {key: target.current(key, like) for key, like in _kinds(items).items()}
-    good = [item for item in items if satisfied(_on(item, now), now[item.key]) and target.settled(item)]
+    good = [item for item in items if not item.control.unjudged and satisfied(_on(item, now), now[item.key]) and target.settled(item)]
     met = {item.id for item in good}
     active = [item for item in items if item.id not in met]
-    against = _from_the_start(active)
+    against = _from_the_start(active, now)
     while True:
         left = [item for item in active if item.id not in against]
         planned, released = _with_released(target, good, left, now)
         here = {item.id: item.id not in against for item in items}
         found = {item.id: obstacle for item in left if (obstacle := _obstacle(target, item, planned, now, here)) is not None}
+        # What is met may be overruled; that is asked last, when nothing that would be set is going to be given up any more.
+        found = found or {item.id: obstacle for item in good if (obstacle := _overruled(target, item, planned)) is not None}
         if not found:
             break
         # Of two controls that exclude each other one must be left, so the weaker obstacles wait until the others are settled.
         first = min(obstacle.yields for obstacle in found.values())
         against.update({name: obstacle for name, obstacle in found.items() if obstacle.yields == first})
+        good = [item for item in good if item.id not in against]
     kept = [item for item in good if item.id not in released]
     gone = [item for item in good if item.id in released]
     outcomes += [_good(target, item, now) for item in kept]
-    outcomes += [_bad(target, item, now, against[item.id]) for item in active if item.id in against]
+    outcomes += [_bad(target, item, now, against[item.id]) for item in items if item.id in against]
     outcomes += [_changed(target, item, now, planned, item.control.why) for item in left]
     outcomes += [_changed(target, item, now, planned, _RELEASED) for item in gone]
     return Verdict(tuple(sorted(outcomes, key=lambda outcome: outcome.id)), now, planned, (*left, *gone), tuple(kept))
@@ -141,21 +165,26 @@ def _items(target: Target, selected: Iterable[Selected]) -> tuple[list[Item], li
         control = entry.control
         reason = target.inapplicable(control)
         if reason:
-            outcomes.append(Outcome(control.id, control.path, target.host, "not-applicable", reason=reason))
+            # What the version does not know is not there either.
+            status: Status = "ok" if control.merge == "absent" else "not-applicable"
+            outcomes.append(Outcome(control.id, control.path, target.host, status, reason=reason))
             continue
         value = target.resolve(control, entry.value)
         missing = entry.value.name if value is None and isinstance(entry.value, Ref) else None
-        items.append(Item(control, str(control.sets), Rule(str(control.merge), value, control.refuse, control.unset_ok), missing))
+        rule = Rule(str(control.merge), value, control.refuse, control.unset_ok, control.refuse_below)
+        unlike = target.resolve(control, control.differs_from) if control.differs_from else None
+        items.append(Item(control, str(control.sets), rule, missing, unlike, entry.strict, target.drops(control)))
     lists = {item.key for item in items if isinstance(item.rule.wanted, tuple) or target.is_list(item.key)}
     return [_as_list(item) if item.key in lists else item for item in items], outcomes
 
 
-def _from_the_start(items: Iterable[Item]) -> dict[str, Obstacle]:
+def _from_the_start(items: Iterable[Item], now: Planned) -> dict[str, Obstacle]:
     """What cannot be applied whatever the others do."""
     against: dict[str, Obstacle] = {}
     for item in items:
         if item.control.held:
-            against[item.id] = Obstacle("held", item.control.held, NOT_OFFERED)
+            unjudged = " What is set is not judged." if item.control.unjudged and now[item.key] is not None else ""
+            against[item.id] = Obstacle("held", item.control.held + unjudged, NOT_OFFERED)
         elif item.missing:
             against[item.id] = Obstacle("held", f"there is no file here that could be {item.missing}", item.missing)
     return against
@@ -189,7 +218,7 @@ def _on(item: Item, now: Planned) -> Rule:
 
 
 def _own(value: Value) -> bool:
-    return show(value).startswith("/etc/kubernetes/ninepaths/")
+    return show(value).startswith(f"{OWN_DIRECTORY}/")
 
 
 def _merged(target: Target, items: Sequence[Item], now: Planned) -> dict[str, Value | None]:
@@ -202,7 +231,7 @@ def _merged(target: Target, items: Sequence[Item], now: Planned) -> dict[str, Va
         if shortened and CIPHERS_FIT in item.control.needs and not target.holds(CIPHERS_FIT, item, planned):
             planned[item.key] = item.rule.wanted
     for item in items:
-        for name in item.control.drops:
+        for name in item.drops:
             if name in planned and not any(other.key == name for other in items):
                 planned[name] = None
     return planned
@@ -217,6 +246,11 @@ def _kinds(items: Iterable[Item]) -> dict[str, Value | None]:
     return kinds
 
 
+def _overruled(target: Target, item: Item, planned: Planned) -> Obstacle | None:
+    """What becomes of a met control by what else would be set."""
+    return target.conflict(item, planned) or target.served(item, planned)
+
+
 def _obstacle(target: Target, item: Item, planned: Planned, now: Planned, here: Mapping[str, bool]) -> Obstacle | None:
     """`here`: the target's controls, and whether they are met or will be."""
     for name in item.control.requires:
@@ -225,8 +259,11 @@ def _obstacle(target: Target, item: Item, planned: Planned, now: Planned, here: 
             missing = target.required(name)
         if missing:
             return missing
-    obstacle = target.obstacle(item, planned)
-    if obstacle is None and not satisfied(_on(item, now), planned[item.key]):
+    obstacle = target.obstacle(item, planned) or target.conflict(item, planned)
+    unsatisfied = obstacle is None and not satisfied(_on(item, now), planned[item.key])
+    if unsatisfied and item.control.unmet:
+        return Obstacle(item.control.unmet.status, item.control.unmet.advice, NOT_OFFERED)
+    if unsatisfied:
         return Obstacle("held", f"another control wants {item.key} to be {show(planned[item.key]) or 'unset'}", item.key)
     return obstacle
 

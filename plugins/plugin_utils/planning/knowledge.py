@@ -1,4 +1,5 @@
 # Copyright: ninepaths contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What versions know, and what documents say, remembered for one plan: a thousand workers share a few texts."""
 
@@ -10,7 +11,7 @@ from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.controls.flag
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.controls.merge import Value
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.controls.versions import order
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.documents import config_file, static_pod
-from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.documents.argv import COLLECTING, SEPARATE, Argv
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.documents.argv import COLLECTING, MAPS, SEPARATE, Argv
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.documents.config_file import ConfigFile
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.documents.static_pod import StaticPod
 
@@ -77,6 +78,11 @@ class Knowledge:
         """Whether the values of a flag's occurrences add up."""
         known = self.flags.flag(component, minor, name)
         return known is not None and known.type in COLLECTING
+
+    def maps(self, component: str, minor: str, name: str) -> bool:
+        """Whether a flag holds a map, like --feature-gates."""
+        known = self.flags.flag(component, minor, name)
+        return known is not None and known.type in MAPS
 
     def separate(self, component: str, minor: str, name: str) -> bool:
         """Whether a flag's values must not be joined by commas."""

@@ -1,4 +1,5 @@
 # Copyright: ninepaths contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What a plan is made of."""
 
@@ -8,12 +9,13 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 SCHEMA = 1
 # The order in which a run goes through a cluster.
 WAVES = ("files", "kubelets", "control_plane_kubelets", "certificates", "control_planes", "cluster")
-STATUSES = ("ok", "change", "held", "waived", "disabled", "not-applicable", "deviation")
+# What can become of a control.
+Status = Literal["ok", "change", "held", "waived", "disabled", "not-applicable", "deviation"]
 NAMESPACE = "kube-system"
 LEASE_SECONDS = 600
 UNDO_AFTER_S = 900
@@ -64,7 +66,7 @@ class Outcome:
     id: str
     path: int
     host: str | None
-    status: str
+    status: Status
     before: object = None
     after: object = None
     reason: str = ""

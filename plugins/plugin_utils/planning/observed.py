@@ -1,4 +1,5 @@
 # Copyright: ninepaths contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Views of observations: what was seen on a host, in the words that the plan thinks in. Parsing is remembered by content."""
 
@@ -105,6 +106,10 @@ class Host:
         found = self.seen.get("certificates", {}).get(path or "") or [None]
         certificate: Mapping[str, Any] | None = found[0]
         return certificate
+
+    def fingerprints(self, path: str) -> frozenset[str]:
+        """SHA-256 of all certificates in a file."""
+        return frozenset(str(certificate["sha256"]) for certificate in self.seen.get("certificates", {}).get(path) or ())
 
     @cached_property
     def kubelet(self) -> Kubelet | None:

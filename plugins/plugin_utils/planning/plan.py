@@ -1,4 +1,5 @@
 # Copyright: ninepaths contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """From what was observed, what is wanted and what the operator chose to what will be done. Pure: no I/O, no clock, no chance."""
 
@@ -89,11 +90,11 @@ class _Planner:
         self._stop()
         self.conditions = serving.conditions(self.inventory, self.hosts, self.assets)
         for name in self.hosts:
-            self._guarded(lambda name=name: self._host(name))  # type: ignore[misc]
+            self._guarded(self._host, name)
         self._stop()
         self._certificates()
         for name in self.hosts:
-            self._guarded(lambda name=name: self._components(name))  # type: ignore[misc]
+            self._guarded(self._components, name)
         self._guarded(self._cluster)
         self._stop()
         self._deviations()
@@ -192,6 +193,7 @@ class _Planner:
 
     def _deviations(self) -> None:
         self.outcomes += deviations.not_chosen(self.selected)
+        self.outcomes += deviations.objects(self.chosen)
         self.outcomes += deviations.without_static_pod(self.chosen, self.component_verdicts, self.inventory, self.hosts)
         self.outcomes += deviations.unobserved(self.chosen, self.inventory, self.hosts)
         self.outcomes += deviations.refused_requests(self.chosen, serving.refused_requests(self.inventory, self.hosts), self.hosts)
@@ -245,9 +247,9 @@ class _Planner:
             "nodes": len(cluster.get("nodes") or ()) or len(self.hosts),
         }
 
-    def _guarded(self, work: Callable[[], None]) -> None:
+    def _guarded(self, work: Callable[..., None], *arguments: str) -> None:
         try:
-            work()
+            work(*arguments)
         except PlanError as error:
             self.errors.append(error)
 

@@ -1,4 +1,5 @@
 # Copyright: ninepaths contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """kube-proxy: its configuration is a ConfigMap, and so one for the whole cluster."""
 
@@ -15,7 +16,7 @@ from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.documents.con
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.documents.edit import EditError
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.planning.judge import Item, Obstacle, Planned, Target, judge
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.planning.knowledge import Knowledge
-from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.planning.model import UNDO_AFTER_S, Outcome, PlanError
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.planning.model import UNDO_AFTER_S, Outcome, PlanError, Status
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.planning.sources import Source, source
 
 NAME, KEY, KIND = "kube-proxy", "config.conf", "KubeProxyConfiguration"
@@ -54,10 +55,13 @@ class ProxyTarget(Target):
     def settled(self, item: Item) -> bool:
         return True
 
-    def obstacle(self, item: Item, planned: Planned) -> Obstacle | None:
+    def conflict(self, item: Item, planned: Planned) -> Obstacle | None:
         for name in item.control.conflicts:
             if self.config.get(name) not in (None, ""):
-                return Obstacle("held", f"{name} is set, and both together do not work", name)
+                return Obstacle("held", f"{name} is set, which decides in its place or does not go together with it", name)
+        return None
+
+    def obstacle(self, item: Item, planned: Planned) -> Obstacle | None:
         return (
             Obstacle("held", f"the condition {item.control.needs[0]} cannot be judged", item.control.needs[0])
             if item.control.needs
@@ -84,7 +88,7 @@ def evaluate(
     found = source(cluster, NAME, KEY) if cluster else None
     if found is None:
         reason = "the cluster has no ConfigMap kube-system/kube-proxy" if cluster else "no apiserver answered"
-        status = "not-applicable" if cluster else "held"
+        status: Status = "not-applicable" if cluster else "held"
         return [
             Outcome(entry.control.id, entry.control.path, None, status, reason=reason, held_by=None if cluster else "apiserver")
             for entry in selected

@@ -1,4 +1,5 @@
 # Copyright: ninepaths contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Kubelets' serving certificates: who serves a signed one, who will, which names each node may have, and who approves."""
 
@@ -15,10 +16,13 @@ from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.planning.draf
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.planning.evaluate import BOOTSTRAP_FIELD, own_directory
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.planning.inventory import control_planes, node_names
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.planning.model import Inventory, sha256
-from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.planning.observed import Host
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.planning.observed import APISERVER, Host
 
 BOOTSTRAP = "kubelet-serving-bootstrap"
 _KCM = "kube-controller-manager"
+_EXTENSION = "service-account-extend-token-expiration"
+_HOUR_S = 3600.0
+_BACKDATED_S = 300.0
 _SIGNING_KEYS = ("cluster-signing-kubelet-serving-key-file", "cluster-signing-key-file")
 
 Hosts = Mapping[str, Host]
@@ -104,14 +108,39 @@ def others(planes: Iterable[Host]) -> tuple[str, ...]:
 
 
 def _stale_tokens(planes: Iterable[Host], unseen: str | None) -> str | None:
-    counts = [(host.cluster or {}).get("stale_tokens") for host in planes]
-    used = [count for count in counts if count]
+    """Each apiserver counts from its own start, so a count of zero says something after the hour that a token lasts."""
+    counting = [host for host in planes if not _extension_is_off(host)]
+    counts = [(host.cluster or {}).get("stale_tokens") for host in counting]
+    used = sum(count for count in counts if count)
     if used:
-        times = f"pods have used tokens past their hour {sum(used)} times since the apiserver started"
-        return f"{times}; restart them, or update their client libraries, first"
-    if unseen or not counts or None in counts:
+        times = f"held while pods use tokens past their hour: {used} uses since the apiserver started"
+        return f"{times}; restart those pods or update their client libraries, restart the apiserver, and run again an hour later"
+    if unseen or None in counts:
         return unseen or "the apiserver's count of stale tokens could not be read"
+    early = [host for host in counting if not _counted_an_hour(host) and not _young(host)]
+    if early:
+        names = ", ".join(host.name for host in early)
+        return f"the apiserver of {names} has run for less than an hour; its count of tokens that are used past their hour means nothing before"
     return None
+
+
+def _extension_is_off(host: Host) -> bool:
+    apiserver = host.components.get(APISERVER)
+    return apiserver is not None and apiserver.argv.value(_EXTENSION) == "false"
+
+
+def _counted_an_hour(host: Host) -> bool:
+    apiserver = host.components.get(APISERVER)
+    started = apiserver.seen.get("started") if apiserver else None
+    return started is not None and float(host.seen["at"]) - float(started) >= _HOUR_S
+
+
+def _young(host: Host) -> bool:
+    """Whether the cluster itself is younger than a token: nothing in it can rely on older ones. kubeadm dates its CA back five minutes."""
+    apiserver = host.components.get(APISERVER)
+    path = apiserver.argv.value("client-ca-file") if apiserver else None
+    made = [float(certificate["not_before"]) for certificate in host.seen.get("certificates", {}).get(path or "") or ()]
+    return bool(made) and float(host.seen["at"]) - min(made) < _HOUR_S + _BACKDATED_S
 
 
 def state(inventory: Inventory, hosts: Hosts, drafts: Mapping[str, HostDraft]) -> Serving:

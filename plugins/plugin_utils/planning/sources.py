@@ -1,4 +1,5 @@
 # Copyright: ninepaths contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Sources of truth: what kubeadm writes to nodes at an upgrade or a join, so that it writes what the plan has set.
 
@@ -108,7 +109,8 @@ class _Arguments:
         for key in sorted({item.key for item in items}, key=lambda key: min(item.id for item in items if item.key == key)):
             config = self._argument(config, key, [item for item in items if item.key == key], verdicts)
         for item in items:
-            for flag in item.control.drops:
+            ours = [flag for flag in item.control.conflicts if show(config.values(self.component, flag)).startswith(f"{OWN_DIRECTORY}/")]
+            for flag in (*item.control.drops, *ours):
                 if config.values(self.component, flag):
                     config = kubeadm_config.with_argument(config, self.component, flag, None)
                     self._served(item, None, None)
@@ -207,10 +209,10 @@ def _fields(found: Source, config: config_file.ConfigFile, verdicts: Sequence[Ve
 
 
 def _common(verdicts: Sequence[Verdict]) -> list[Item]:
-    """Items that are met, or will be, on all hosts; in the order of their ids."""
+    """Items that are met, or will be, on all hosts; in the order of their ids. What is held or never edited is the operator's own."""
     if not verdicts:
         return []
-    names = [{item.id for item in (*verdict.applied, *verdict.kept)} for verdict in verdicts]
+    names = [{item.id for item in (*verdict.applied, *verdict.kept) if not (item.control.held or item.control.unmet)} for verdict in verdicts]
     everywhere = set.intersection(*names)
     first = {item.id: item for item in (*verdicts[0].applied, *verdicts[0].kept)}
     return [first[name] for name in sorted(everywhere)]

@@ -1,9 +1,11 @@
 # Copyright: ninepaths contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What controls are judged against on a host: the static pod of a component, and the kubelet with its layers of configuration."""
 
 from __future__ import annotations
 
+import posixpath
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
@@ -121,16 +123,44 @@ class ComponentTarget(_HostTarget):
         return self.seen.knowledge.collects(self.name, self.minor, key)
 
     def settled(self, item: Item) -> bool:
-        if any(self.argv.of(name) for name in item.control.drops):
+        if any(self.argv.of(name) for name in item.drops) or self._shared(item, self._read(item.key, item.rule.wanted)):
             return False
         if not self._ours(item, self._read(item.key, item.rule.wanted)):
-            return True
+            return not self._lost(item, self._read(item.key, item.rule.wanted))
         return not self._missing_mounts(item) and self._document_in_place(item)
 
-    def obstacle(self, item: Item, planned: Planned) -> Obstacle | None:
-        return self._served(item, planned) or self._in_the_way(item) or self._conditions(item, planned) or self._conflict(item, planned)
+    def drops(self, control: Control) -> tuple[str, ...]:
+        """A document of ours is in nobody's way: it goes with the flag that names it."""
+        ours = (name for name in control.conflicts if show(self.argv.value(name)).startswith(f"{OWN_DIRECTORY}/"))
+        return (*control.drops, *ours)
 
-    def _served(self, item: Item, planned: Planned) -> Obstacle | None:
+    def conflict(self, item: Item, planned: Planned) -> Obstacle | None:
+        view = self._view(planned)
+        for name in () if self.served(item, planned) else item.control.conflicts:
+            if view.planned(name) is not None and name not in item.drops:
+                return Obstacle("held", f"--{name} is set, which decides in its place or does not go together with it", name, yields=2)
+        return None
+
+    def obstacle(self, item: Item, planned: Planned) -> Obstacle | None:
+        return self.served(item, planned) or self._in_the_way(item, planned) or self._conditions(item, planned)
+
+    def _in_the_way(self, item: Item, planned: Planned) -> Obstacle | None:
+        if self._shared(item, planned.get(item.key)):
+            what = f"--{item.key} names {show(planned.get(item.key))}, the same as {show(item.unlike)}"
+            return Obstacle("deviation", f"{what}; give it a CA of its own, by hand: certificates have to change along with it", item.key)
+        if self.seen.knowledge.separate(self.name, self.minor, item.key) and len(self.argv.of(item.key)) > 1:
+            return Obstacle("held", f"--{item.key} is there several times; change it by hand", item.key)
+        if self._lost(item, planned.get(item.key)):
+            what = f"{show(planned.get(item.key))} lies inside the container and is lost with it"
+            return Obstacle("deviation", f"{what}; mount a directory of the host there, writable, or take --{item.key} away", item.key)
+        try:
+            self._missing_mounts(item)
+        except static_pod.MountConflictError as error:
+            return Obstacle("held", str(error), item.key)
+        return None
+
+    def served(self, item: Item, planned: Planned) -> Obstacle | None:
+        """A flag, as it would be, that makes the control unnecessary."""
         view = self._view(planned)
         for name, value in item.control.unless:
             found = view.planned(name)
@@ -138,21 +168,19 @@ class ComponentTarget(_HostTarget):
                 return Obstacle("ok", f"--{name}={show(value)} serves it", yields=1)
         return None
 
-    def _conflict(self, item: Item, planned: Planned) -> Obstacle | None:
-        view = self._view(planned)
-        for name in item.control.conflicts:
-            if view.planned(name) is not None:
-                return Obstacle("held", f"--{name} is set, and both together do not work", name, yields=2)
-        return None
+    def _shared(self, item: Item, value: Value | None) -> bool:
+        """Whether a file is, or has a certificate in common with, the one that it must differ from."""
+        if item.unlike is None or value is None:
+            return False
+        one, other = (posixpath.normpath(show(path)) for path in (value, item.unlike))
+        return one == other or bool(self.seen.fingerprints(one) & self.seen.fingerprints(other))
 
-    def _in_the_way(self, item: Item) -> Obstacle | None:
-        if self.seen.knowledge.separate(self.name, self.minor, item.key) and len(self.argv.of(item.key)) > 1:
-            return Obstacle("held", f"--{item.key} is there several times; change it by hand", item.key)
-        try:
-            self._missing_mounts(item)
-        except static_pod.MountConflictError as error:
-            return Obstacle("held", str(error), item.key)
-        return None
+    def _lost(self, item: Item, value: Value | None) -> bool:
+        """Whether a file that has to outlive the container is written into it. What is no path (`-`) is no file."""
+        path = show(value)
+        if not item.control.on_host or not path.startswith("/"):
+            return False
+        return not static_pod.kept_on_host(self.component.pod, path, item.control.mounts if self._ours(item, value) else ())
 
     def _ours(self, item: Item, value: Value | None) -> bool:
         return value is not None and item.rule.wanted is not None and same(value, item.rule.wanted)
@@ -218,7 +246,7 @@ class KubeletTarget(_HostTarget):
 
     def current(self, key: str, like: Value | None) -> Value | None:
         flags = (key,) if key in self._flag_keys else self._overriding.get(key, ())
-        set_by_flag = next((value for value in (self._flag(flag, like) for flag in flags) if value is not None), None)
+        set_by_flag = next((value for value in (self._flag(flag, key, like) for flag in flags) if value is not None), None)
         if set_by_flag is not None or key in self._flag_keys:
             return set_by_flag
         return typed(key, effective(self.kubelet.layers, key), like)
@@ -239,20 +267,23 @@ class KubeletTarget(_HostTarget):
             return Obstacle("held", f"--{item.key} is set; it is yours to take out", item.key)
         if self.kubelet.base is None:
             return Obstacle("held", "the kubelet runs without --config; give it a configuration file", "--config")
-        view = self._view(planned)
-        for name in item.control.conflicts:
-            if view.planned(name) not in (None, "") or self.kubelet.argv.value(name) is not None:
-                return Obstacle("held", f"{name} is set, and both together do not work", name)
         for flag in self.weakening(item):
-            if not self.in_flags_env(flag):
+            if not self.in_flags_env(flag) or self._says_more(flag, item.key):
                 where = self._place_of(flag)
                 return Obstacle("held", f"the kubelet's flag --{flag} beats its configuration; take it out of {where}", f"--{flag}")
         return self._conditions(item, planned)
 
+    def conflict(self, item: Item, planned: Planned) -> Obstacle | None:
+        view = self._view(planned)
+        for name in item.control.conflicts:
+            if view.planned(name) not in (None, "") or self.kubelet.argv.value(name) is not None:
+                return Obstacle("held", f"{name} is set, which decides in its place or does not go together with it", name)
+        return None
+
     def weakening(self, item: Item) -> tuple[str, ...]:
-        """Flags on the kubelet's command line that override the field with something weaker."""
-        found = [(flag, self._flag(flag, item.rule.wanted)) for flag in item.control.drops]
-        return tuple(flag for flag, value in found if value is not None and not satisfied(item.rule, value))
+        """Flags on the kubelet's command line that override the field with something weaker, or with anything where that is asked for."""
+        found = [(flag, self._flag(flag, item.key, item.rule.wanted)) for flag in item.control.drops]
+        return tuple(flag for flag, value in found if value is not None and (item.strict or not satisfied(item.rule, value)))
 
     def in_flags_env(self, flag: str) -> bool:
         """Whether a flag stands in the file that kubeadm keeps flags in, and nowhere else."""
@@ -266,14 +297,29 @@ class KubeletTarget(_HostTarget):
         for path in candidates:
             if f"--{flag}" in str(self.seen.file(path).get("text") or "") and path != self.kubelet.flags_env:
                 return str(path)
+        if self.in_flags_env(flag):
+            return str(self.kubelet.flags_env)
         return "its unit or its environment files"
 
     def _layer_values(self, item: Item) -> list[Value | None]:
         return [typed(item.key, layer.get(item.key), item.rule.wanted) for layer in self.kubelet.layers]
 
-    def _flag(self, name: str, wanted: Value | None) -> Value | None:
+    def _flag(self, name: str, key: str, wanted: Value | None) -> Value | None:
+        """What a flag says about a key, which is the flag's own name, or the field that it overrides."""
+        if self._is_map(name) and key != name:
+            raw = dict(pair.partition("=")[::2] for pair in self.kubelet.argv.values(name)).get(key.rpartition(".")[2])
+            return None if raw is None else like(wanted, raw)
+        if isinstance(wanted, tuple) and self.kubelet.argv.of(name) and self.seen.knowledge.collects(self.name, self.minor, name):
+            return self.kubelet.argv.values(name)
         raw = self.kubelet.argv.value(name)
         return None if raw is None else like(wanted, raw)
+
+    def _is_map(self, flag: str) -> bool:
+        return self.seen.knowledge.maps(self.name, self.minor, flag)
+
+    def _says_more(self, flag: str, key: str) -> bool:
+        """Whether a flag is a map that also speaks about other things than a field."""
+        return self._is_map(flag) and any(pair.partition("=")[0] != key.rpartition(".")[2] for pair in self.kubelet.argv.values(flag))
 
     def _view(self, planned: Planned) -> _KubeletView:
         return _KubeletView(self, planned)

@@ -14,6 +14,16 @@ from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.reporting.rep
 LABEL = 9
 DETAILS = 5  # reasons shown per path; the report has all
 GAP = "   "
+UNJUDGED = "not-applicable"
+WORDS: Mapping[str, str] = {
+    "ok": "set",
+    "change": "to change",
+    "deviation": "deviating",
+    "held": "held",
+    "waived": "waived",
+    UNJUDGED: "not judged",
+    "disabled": "not chosen",
+}
 
 
 class Line(NamedTuple):
@@ -41,7 +51,7 @@ def plan_lines(plan: Mapping[str, Any]) -> list[Line]:
     changes, held = plan["changes"], len({entry["control"] for entry in plan["held"]})
     tail = f", {held} held" if held else ""
     if not changes:
-        lines.append(Line(_labelled("plan", f"nothing to change{tail}"), "good"))
+        lines.append(Line(_labelled("plan", f"nothing to change{tail}"), "notice" if held else "good"))
     else:
         hosts = len({change["host"] for change in changes})
         text = f"{_count(len(changes), 'change')} on {_count(hosts, 'host')}{tail}"
@@ -95,23 +105,33 @@ def _path_lines(entry: Mapping[str, Any], mode: str) -> list[Line]:
     by_status: dict[str, list[Mapping[str, Any]]] = {}
     for control in entry["controls"]:
         by_status.setdefault(control["status"], []).append(control)
+    judged = {control["id"] for control in entry["controls"] if control["status"] != UNJUDGED}
+    by_status[UNJUDGED] = [control for control in by_status.get(UNJUDGED, ()) if control["id"] not in judged]
+    words = {**WORDS, "change": "still to change"} if mode == "harden" else WORDS
+    parts = [f"{_distinct(by_status[status])} {word}" for status, word in words.items() if by_status.get(status)]
     pardoned = excused(entry["controls"])
-    proofs = [proof for proof in entry["proofs"] if proof["passed"] or proof["id"] not in pardoned]
-    failed = [proof for proof in proofs if not proof["passed"]]
-    words = {
-        "ok": "set",
-        "change": "still to change" if mode == "harden" else "to change",
-        "deviation": "deviating",
-        "held": "held",
-        "waived": "waived",
-    }
-    parts = [f"{_distinct(by_status[status])} {word}" for status, word in words.items() if status in by_status]
-    if proofs:
-        parts.append(f"proofs {len(proofs) - len(failed)}/{len(proofs)}")
-    bad = bool(failed or "deviation" in by_status or ("change" in by_status and mode == "harden"))
-    tone = "bad" if bad else "notice" if {"change", "held"} & set(by_status) else "good"
+    failed = [proof for proof in entry["proofs"] if not proof["passed"] and proof["id"] not in pardoned]
+    parts.append(_proofs_text(entry["proofs"], len(failed)))
+    tone = _tone({status for status, controls in by_status.items() if controls}, entry["proofs"], len(failed), mode)
     lines = [Line(_labelled(title[0], f"{title[1]:<42}{GAP.join(parts)}".rstrip()), tone)]
     return lines + _details(by_status, failed)
+
+
+def _proofs_text(proofs: Sequence[Mapping[str, Any]], failed: int) -> str:
+    """`proofs 11/12 (1 excused)`: excused are those that may fail, since nothing that is chosen and applied would make them pass."""
+    if not proofs:
+        return "no proof"
+    passed = sum(1 for proof in proofs if proof["passed"])
+    excused_ones = len(proofs) - passed - failed
+    return f"proofs {passed}/{len(proofs)}" + (f" ({excused_ones} excused)" if excused_ones else "")
+
+
+def _tone(statuses: set[str], proofs: Sequence[Mapping[str, Any]], failed: int, mode: str) -> str:
+    """Green is a claim: something is set, a live connection has shown it, and nothing on the path is left open."""
+    if failed or "deviation" in statuses or ("change" in statuses and mode == "harden"):
+        return "bad"
+    proven = any(proof["passed"] for proof in proofs)
+    return "good" if "ok" in statuses and proven and statuses <= {"ok", "disabled"} else "notice"
 
 
 def _details(by_status: Mapping[str, Sequence[Mapping[str, Any]]], failed: Sequence[Mapping[str, Any]]) -> list[Line]:

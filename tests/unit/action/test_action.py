@@ -132,6 +132,29 @@ def test_tags_narrow_the_paths(make, run, skip, paths):
     assert make(NinepathsAction, {}).settings(variables).paths == paths
 
 
+@pytest.mark.parametrize(
+    ("run", "skip", "words"),
+    [
+        (["path01"], [], "--tags: path01 is no path; the paths' tags are path1 to path9"),
+        (["Path1", "path4"], [], "--tags: Path1 is no path"),
+        (["path10"], [], "--tags: path10 is no path"),
+        (["all"], ["etcd"], "--skip-tags: etcd is no path"),
+        (["path3"], [], "no path is left to look at; ninepaths_paths has 1, 4"),
+        (["all"], ["path1", "path4"], "no path is left to look at"),
+    ],
+)
+def test_a_mistyped_tag_chooses_neither_all_paths_nor_none(make, run, skip, words):
+    variables = {**HOST, "ninepaths_paths": [1, 4], "ansible_run_tags": run, "ansible_skip_tags": skip}
+    with pytest.raises(ActionError) as caught:
+        make(NinepathsAction, {}).settings(variables)
+    assert words in str(caught.value)
+
+
+@pytest.mark.parametrize("tag", ["all", "always", "never", "tagged", "untagged"])
+def test_ansible_s_own_tags_are_no_paths(make, tag):
+    assert make(NinepathsAction, {}).settings({**HOST, "ansible_run_tags": [tag], "ansible_skip_tags": []}).paths == tuple(range(1, 10))
+
+
 def test_settings_come_from_the_first_control_plane(make):
     variables = {"inventory_hostname": "w1", "groups": {"kube_control_plane": ["cp1"]}, "hostvars": {"cp1": {"ninepaths_profile": "stig"}}}
     assert make(NinepathsAction, {}).settings(variables).profile == "stig"

@@ -26,7 +26,7 @@ KUBELET_CONFIG = "/var/lib/kubelet/config.yaml"
 FLAGS_ENV = "/var/lib/kubelet/kubeadm-flags.env"
 PKI = "/etc/kubernetes/pki"
 STARTED = 1_800_000_000.0
-NOW = STARTED + 1000
+NOW = STARTED + 7200
 ASSETS: Mapping[str, bytes] = {approver.PROGRAM: b"# approves\n"}
 
 Cluster = dict[str, dict[str, Any]]

@@ -60,7 +60,6 @@ STIG_WITHOUT_CONTROL = {
     "V-242394": "the run itself comes by ssh",
     "V-242395": "review of the cluster's pods",
     "V-242396": "no version that is supported has an older kubectl",
-    "V-242398": "the feature gate is gone from all supported versions",
     "V-242399": "for Kubernetes 1.25 and older only",
     "V-242410": "a document about ports",
     "V-242411": "a document about ports",
@@ -72,7 +71,6 @@ STIG_WITHOUT_CONTROL = {
     "V-242437": "for Kubernetes 1.24 and older only",
     "V-242442": "review of the nodes' images",
     "V-242443": "version skew is judged by the upgrade documentation",
-    "V-254801": "the feature gate is gone, and naming it stops the component",
     "V-274883": "review of the cluster's objects",
     "V-274884": "review of the cluster's roles",
 }
@@ -209,6 +207,14 @@ def test_cipher_lists_avoid_the_known_traps() -> None:
     assert "tls12-allowed" in BY_ID["etcd-ciphers"].needs
 
 
+def test_flags_that_the_stig_calls_findings_go_whatever_they_say() -> None:
+    rules = {"V-242387", "V-242391", "V-242392", "V-242397", "V-242420", "V-242424", "V-242425", "V-242434", "V-245541"}
+    fields = [control for control in ALL if control.field and rules & set(control.cited("stig"))]
+    assert {rule for control in fields for rule in control.cited("stig")} == rules
+    for control in fields:
+        assert control.drops and control.drops_agreeing == ("stig",), control.id
+
+
 def test_every_component_has_a_tls_floor() -> None:
     floors = {control.component: control.spell("VersionTLS13") for control in ALL if control.family == "tls-floor"}
     assert floors.pop("etcd") == "TLS1.3"
@@ -239,6 +245,16 @@ def test_dropped_and_conflicting_settings_exist(control: Control) -> None:
     for name in control.conflicts:
         find = DATA.flag if name.islower() else DATA.field
         assert any(find(control.component, minor, name) for minor in DATA.minors(control.component)), name
+
+
+@pytest.mark.parametrize("control", [control for control in ALL if control.field and control.conflicts], ids=lambda c: c.id)
+def test_a_field_s_conflicts_name_both_spellings(control: Control) -> None:
+    """What a kubelet's file says by a field, its command line says by a flag."""
+    for name in control.conflicts:
+        flag = re.sub(r"([a-z0-9])([A-Z])", r"\1-\2", name).lower()
+        if DATA.flag(control.component, DATA.minors(control.component)[-1], flag):
+            assert flag in control.conflicts, f"{name} without --{flag}"
+    assert len(control.conflicts) > 1 or control.component != "kubelet"
 
 
 def test_required_controls_are_not_in_a_contradiction_with_profiles() -> None:
@@ -276,7 +292,7 @@ def test_a_control_is_read_whole() -> None:
     [
         ({"flg": "x"}, "unknown key flg"),
         ({"title": None}, "title must be text"),
-        ({"field": "readOnlyPort"}, "exactly one of flag, field, files, document, sysctl must be there, not flag, field"),
+        ({"field": "readOnlyPort"}, "exactly one of flag, field, files, document, sysctl, objects must be there, not flag, field"),
         ({"component": "kubectl"}, "component is 'kubectl', must be one of kube-apiserver"),
         ({"merge": "overwrite"}, "merge is 'overwrite'"),
         ({"value": {"ref": "cluster.ca"}}, "value.ref is 'cluster.ca', must be one of cluster.ca_file"),
@@ -297,6 +313,18 @@ def test_a_control_is_read_whole() -> None:
         ({"component": "host"}, "a flag or field needs a component, not host"),
         ({"spelling": {"a": "b"}}, "spelling needs a family"),
         ({"family": "f" * 65}, "family must be in kebab-case"),
+        ({"merge": "each", "value": ["a"]}, "each and unmet go together"),
+        ({"unmet": {"held": "It is not judged."}}, "each and unmet go together"),
+        ({"merge": "each", "unmet": {"held": "It is not judged."}}, "each has what items may begin with, a text or a list"),
+        ({"merge": "each", "value": ["a"], "unmet": {}}, "unmet must have exactly one of held, deviation"),
+        ({"differs_from": {"ref": "cluster.ca_file"}}, "differs_from is for a value that is a reference"),
+        ({"set": "ok"}, "set is for what is held and merged present"),
+        ({"refuse_below": 1}, "refuse_below is for whole numbers"),
+        ({"refuse_below": True}, "refuse_below must be a whole number"),
+        ({"on_host": True}, "on_host is for a flag that holds a path and has a mount"),
+        ({"drops_agreeing": ["stig"], "drops": ["v"]}, "drops_agreeing is for a field that drops flags"),
+        ({"overrides": []}, "overrides must be a list of texts, whole numbers or booleans"),
+        ({"value": ["a"], "overrides": ["b"]}, "overrides are alternatives to a single value"),
     ],
 )
 def test_a_mistake_is_named(change: dict[str, object], cause: str) -> None:
@@ -328,6 +356,16 @@ def test_a_sysctl_belongs_to_the_host_and_is_a_number() -> None:
     for change in ({"value": "10"}, {"value": True}, {"component": "kubelet"}, {"merge": "at_least"}):
         with pytest.raises(ControlError, match="a sysctl belongs to host and has an integer value that is merged exactly"):
             read({**entry, **change})
+
+
+def test_objects_belong_to_the_cluster_and_are_held() -> None:
+    entry = {key: value for key, value in FLAG.items() if key not in ("flag", "value", "merge")}
+    entry |= {"component": "cluster", "objects": ["NetworkPolicy"], "held": "Nobody judges them yet."}
+    assert read(entry)[0].kind == "objects"
+    for change in ({"component": "host"}, {"held": None}, {"merge": "exact"}):
+        changed = {key: value for key, value in {**entry, **change}.items() if value is not None}
+        with pytest.raises(ControlError, match="objects belong to the cluster"):
+            read(changed)
 
 
 def test_a_document_that_is_not_there_is_named() -> None:

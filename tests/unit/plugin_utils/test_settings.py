@@ -154,7 +154,7 @@ def test_every_profile_can_be_chosen(profile: str) -> None:
 
 def test_disruptive_controls_are_chosen_by_id() -> None:
     before, after = choose(), choose(enable=["always-pull-images"])
-    assert before["always-pull-images"].reason.startswith("switched on by id only: Pods with images that were loaded")
+    assert before["always-pull-images"].reason.startswith("disruptive, and not in profile recommended: Pods with images that were loaded")
     assert selected(after) - selected(before) == {"always-pull-images"}
     assert after["always-pull-images"].reason == "ninepaths_enable"
 
@@ -203,12 +203,65 @@ def test_a_family_is_changed_as_one_in_each_component_s_spelling() -> None:
         ({"no-static-tokens": "/a"}, "ninepaths_overrides: no-static-tokens: no-static-tokens has no value that could be changed"),
         ({"pki-keys": "0644"}, "ninepaths_overrides: pki-keys: pki-keys has no value that could be changed"),
         ({"apiserver-no-always-allow": ["x"]}, "apiserver-no-always-allow has no value that could be changed"),
-        ({"scheduler-secure-port": 0}, "0 switches scheduler-secure-port off; waive it instead, with a reason"),
+        ({"scheduler-secure-port": 0}, "0 switches scheduler-secure-port off; a weaker value takes a waiver with a reason (ninepaths_waivers)"),
+        ({"kubelet-anonymous-off": True}, "true is not enough for kubelet-anonymous-off, which wants exactly false; a weaker value takes a waiver"),
+        ({"audit-log-maxage": 1}, "1 is not enough for audit-log-maxage, which wants at least 30; a weaker value takes a waiver"),
+        ({"scheduler-bind-address": "0.0.0.0"}, "'0.0.0.0' is not one of '127.0.0.1', '::1'; a weaker value takes a waiver"),
+        ({"kubelet-streaming-idle-timeout": "soon"}, "ninepaths_overrides: kubelet-streaming-idle-timeout: 'soon' is no duration like 5m0s"),
+        ({"apiserver-rbac": ["RBAC", "AlwaysAllow"]}, "AlwaysAllow is what apiserver-no-always-allow keeps out of authorization-mode"),
     ],
 )
 def test_an_override_that_does_not_fit_is_refused(overrides: dict[str, object], problem: str) -> None:
     found = problems(overrides=overrides)
     assert any(problem in sentence for sentence in found), found
+
+
+@pytest.mark.parametrize("word", ["VersionTLS10", "VersionTLS99", "TLS1.3", "1.3"])
+def test_a_misspelt_tls_version_is_told_once(word: str) -> None:
+    assert problems(overrides={"tls-floor": word}) == (
+        f"ninepaths_overrides: tls-floor: {word!r} is not one of 'VersionTLS12', 'VersionTLS13'; "
+        "a weaker value takes a waiver with a reason (ninepaths_waivers)",
+    )
+
+
+def test_a_component_s_own_spelling_is_understood() -> None:
+    assert choose(overrides={"etcd-tls-floor": "TLS1.3"})["etcd-tls-floor"].value == "TLS1.3"
+
+
+def weaker(control: controls.Control) -> list[controls.Literal]:
+    """Values of the control's own kind that do less than it wants."""
+    own = control.value
+    if control.merge in ("exact", "at_least", "at_most"):
+        step = 1 if control.merge == "at_most" else -1
+        text = "0.0.0.0" if control.merge == "exact" else "VersionTLS11" if control.family == "tls-floor" else "1ns"
+        return [not own if isinstance(own, bool) else own + step if isinstance(own, int) else text]
+    if isinstance(own, tuple):
+        return [(*own, "x-of-mine")] if control.merge in ("subset", "each") else [("x-of-mine",)]
+    return [*control.refuse, *([control.refuse_below - 1] if control.refuse_below is not None else [])]
+
+
+def stronger(control: controls.Control) -> list[controls.Literal]:
+    """Values that do as much as it wants, or more."""
+    own = control.value
+    if control.merge in ("at_least", "at_most"):
+        step = -1 if control.merge == "at_most" else 1
+        return [own + step] if isinstance(own, int) else ["VersionTLS13"] if control.family == "tls-floor" else ["24h"]
+    if isinstance(own, tuple):
+        return [own[:1]] if control.merge in ("subset", "each") else [(*own, "x-of-mine")]
+    return [*control.overrides, own if isinstance(own, (str, int, bool)) else 1]
+
+
+VALUED = [one for one in ALL if one.merge != "absent" and isinstance(one.value, (str, int, bool, tuple)) and not one.sysctl]
+
+
+@pytest.mark.parametrize("control", VALUED, ids=lambda control: control.id)
+def test_no_override_makes_any_control_weaker(control: controls.Control) -> None:
+    for value in weaker(control):
+        found = problems(overrides={control.id: list(value) if isinstance(value, tuple) else value})
+        assert len(found) == 1 and found[0].startswith(f"ninepaths_overrides: {control.id}: ") and "waiver" in found[0], found
+    for value in stronger(control):
+        chosen = choose(overrides={control.id: list(value) if isinstance(value, tuple) else value})
+        assert chosen[control.id].value == control.spell(value)
 
 
 def test_unknown_names_are_refused() -> None:

@@ -64,7 +64,7 @@ def test_a_path_counts_controls_once_and_shows_what_is_held():
     proof = {"id": "p", "kind": "allowed", "from": "cp1", "to": "w1", "passed": True, "evidence": {}}
     lines = terminal.report_lines(report(controls=controls, proofs=[proof]), "/r/report.json")
     assert texts(lines) == [
-        f"path 1   {'apiserver → kubelet':<42}2 set   1 held   proofs 1/1",
+        f"path 1   {'apiserver → kubelet':<42}2 set   1 held   1 not chosen   proofs 1/1",
         "           held c: no enforcing CNI is installed",
         "report   /r/report.json",
     ]
@@ -89,6 +89,45 @@ def test_a_failed_proof_is_bad_and_named():
     lines = terminal.report_lines(report(proofs=[proof]), "x")
     assert lines[0].text.endswith("proofs 0/1") and lines[0].tone == "bad"
     assert lines[1].text.strip() == "proof etcd_refuses (forbidden) cp1 → cp2:2379 failed: connected"
+
+
+PASSED = {"id": "p", "kind": "allowed", "from": "cp1", "to": "w1", "passed": True, "evidence": {}}
+
+
+@pytest.mark.parametrize(
+    ("statuses", "proofs", "words", "tone"),
+    [
+        (["ok"], [PASSED], "1 set   proofs 1/1", "good"),
+        (["ok", "disabled"], [PASSED], "1 set   1 not chosen   proofs 1/1", "good"),
+        (["ok"], [], "1 set   no proof", "notice"),
+        (["disabled"], [], "1 not chosen   no proof", "notice"),
+        (["disabled"], [PASSED], "1 not chosen   proofs 1/1", "notice"),
+        (["ok", "not-applicable"], [PASSED], "1 set   1 not judged   proofs 1/1", "notice"),
+        (["ok", "waived"], [PASSED], "1 set   1 waived   proofs 1/1", "notice"),
+        (["ok", "held"], [PASSED], "1 set   1 held   proofs 1/1", "notice"),
+        (["ok", "deviation"], [PASSED], "1 set   1 deviating   proofs 1/1", "bad"),
+        ([], [PASSED], "proofs 1/1", "notice"),
+    ],
+)
+def test_green_is_a_claim(statuses, proofs, words, tone):
+    line = terminal.report_lines(report("audit", [control(status, status) for status in statuses], proofs), "x")[0]
+    assert (line.text.removeprefix(f"path 1   {'apiserver → kubelet':<42}"), line.tone) == (words, tone)
+
+
+def test_what_is_judged_on_another_host_is_judged():
+    line = terminal.report_lines(report("audit", [control("not-applicable"), control("ok")], [PASSED]), "x")[0]
+    assert line.text.endswith("1 set   proofs 1/1") and line.tone == "good"
+
+
+def test_a_proof_that_may_fail_is_counted_and_said():
+    waived = {**control("waived"), "proof": "q"}
+    failed = {**PASSED, "id": "q", "passed": False}
+    lines = terminal.report_lines(report("audit", [waived], [PASSED, failed]), "x")
+    assert lines[0].text.endswith("1 waived   proofs 1/2 (1 excused)") and lines[0].tone == "notice" and len(lines) == 2
+
+
+def test_nothing_to_change_is_not_green_where_something_is_held():
+    assert terminal.plan_lines(plan(held=[{"control": "x"}]))[1] == ("plan     nothing to change, 1 held", "notice")
 
 
 def test_many_reasons_are_cut_and_counted():
