@@ -157,7 +157,7 @@ class Lease:
             self.looked = self.machine.clock()
 
     def release(self) -> None:
-        """Give it back if it is still ours. Raises ApiError; it then ends by itself."""
+        """Give it back if it is still ours. Raises ApiError or TransactionError; unless it is tried again, it ends by itself."""
         found = self.client.find(self.path)
         if found is not None and found["spec"].get("holderIdentity") == self.holder:
             document = self._document(found["metadata"], int(found["spec"].get("leaseTransitions") or 0))
