@@ -15,49 +15,16 @@ from typing import Union
 
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils._yaml import load as load_yaml
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.controls.control_reader import Reader, ReaderError
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.controls.names import KNOWN_CONDITIONS, KNOWN_PLACES, KNOWN_REFS
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.controls.versions import VersionRange
 
 CONTROLS = Path(__file__).resolve().parents[3] / "controls"
 PATHS = range(1, 10)
 PROFILES = ("recommended", "cis-level-1", "cis-level-2", "stig")
 COMPONENTS = ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "etcd", "kubelet", "kube-proxy", "host")
-MERGES = ("exact", "present", "at_least", "at_most", "subset", "superset", "append", "absent")
+MERGES = ("exact", "loopback", "present", "at_least", "at_most", "subset", "superset", "append", "absent")
 KINDS = ("flag", "field", "files", "document", "sysctl")
 MOUNT_TYPES = ("DirectoryOrCreate", "Directory", "FileOrCreate", "File")
-
-# What a value may refer to; refs.py resolves each against what was observed.
-KNOWN_REFS: Mapping[str, str] = {
-    "cluster.ca_file": "CA file that the apiserver verifies client certificates with; the cluster's signer signs with it",
-    "etcd.ca_file": "CA file of etcd's own PKI",
-    "kubelet.serving_cert": "certificate that the kubelet made for itself",
-    "kubelet.serving_key": "key to the certificate that the kubelet made for itself",
-    "pki.apiserver_cert": "the apiserver's serving certificate",
-    "pki.apiserver_etcd_client_cert": "client certificate that the apiserver shows etcd",
-    "pki.apiserver_etcd_client_key": "key to the client certificate that the apiserver shows etcd",
-    "pki.apiserver_key": "key to the apiserver's serving certificate",
-    "pki.apiserver_kubelet_client_cert": "client certificate that the apiserver shows kubelets",
-    "pki.apiserver_kubelet_client_key": "key to the client certificate that the apiserver shows kubelets",
-    "pki.etcd_peer_cert": "certificate of an etcd member for its peers",
-    "pki.etcd_peer_key": "key to the certificate of an etcd member for its peers",
-    "pki.etcd_server_cert": "certificate that etcd serves its clients",
-    "pki.etcd_server_key": "key to the certificate that etcd serves its clients",
-    "pki.service_account_private_key": "key that service account tokens are signed with",
-    "pki.service_account_public_key": "key that service account tokens are verified with",
-}
-
-# What `needs` and `undo.until` may name; conditions.py judges each against what was observed.
-KNOWN_CONDITIONS: Mapping[str, str] = {
-    "ciphers-fit-serving-key": "what the cipher list will hold can serve the type of the component's serving key",
-    "cluster-ca-key": "the controller manager holds the key that it signs certificate requests with",
-    "document-unset-or-ours": "the document's flag is not set, or names a file of ours under /etc/kubernetes/ninepaths",
-    "encrypted-data": "something in etcd is encrypted (an undo limit)",
-    "kubelet-serving-certificates": "every kubelet of the Node objects serves a certificate that the cluster's CA verifies for its address",
-    "kubelet-verification": "the apiserver verifies kubelets' serving certificates (an undo limit)",
-    "no-stale-tokens": "no pod has used a service account token beyond its expiry since the apiserver started",
-    "probes-without-anonymous": "no probe of the apiserver relies on anonymous access",
-    "serving-csr-approver": "something approves the kubelets' requests for serving certificates, now and at renewal",
-    "tls12-allowed": "the component's TLS floor, as planned, is below 1.3",
-}
 
 Scalar = Union[str, int, bool]
 Pairs = tuple[tuple[str, Scalar], ...]
@@ -96,6 +63,14 @@ class Mount:
 
 
 @dataclass(frozen=True)
+class Place:
+    """Files that a running process names (KNOWN_PLACES); `below`: a pattern inside that directory, "" for the place itself."""
+
+    name: str
+    below: str = ""
+
+
+@dataclass(frozen=True)
 class Files:
     """Who may own and read files. `mode` is the most that is allowed: bits are only taken away."""
 
@@ -103,6 +78,7 @@ class Files:
     mode: str | None
     owner: str | None
     group: str | None
+    places: tuple[Place, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -149,11 +125,14 @@ class Control:
     value: Value = None
     merge: str | None = None
     unset_ok: bool = False
+    unset_default: bool = False
     refuse: tuple[Scalar, ...] = ()
+    allowed: tuple[str, ...] = ()
     unless: Pairs = ()
     family: str | None = None
     spelling: tuple[tuple[str, str], ...] = ()
     versions: VersionRange | None = None
+    older: str | None = None
     mounts: tuple[Mount, ...] = ()
     requires: tuple[str, ...] = ()
     needs: tuple[str, ...] = ()
@@ -241,6 +220,7 @@ def _read(reader: Reader, name: str, path: int, documents: Path) -> Control:
     kinds = [kind for kind in KINDS if reader.has(kind)]
     if len(kinds) != 1:
         raise ReaderError(f"exactly one of {', '.join(KINDS)} must be there, not {', '.join(kinds) or 'none'}")
+    unset = reader.one_of("unset", ("ok", "default")) if reader.has("unset") else None
     return Control(
         path=path,
         id=name,
@@ -257,12 +237,15 @@ def _read(reader: Reader, name: str, path: int, documents: Path) -> Control:
         sysctl=reader.sysctl("sysctl"),
         value=_value(reader),
         merge=reader.one_of("merge", MERGES) if reader.has("merge") else None,
-        unset_ok=reader.one_of("unset", ("ok",)) == "ok" if reader.has("unset") else False,
+        unset_ok=unset == "ok",
+        unset_default=unset == "default",
         refuse=reader.scalars("refuse"),
+        allowed=reader.some_texts("allowed"),
         unless=reader.flag_values("unless"),
         family=reader.optional_identifier("family"),
         spelling=tuple((key, str(text)) for key, text in reader.pairs("spelling")),
         versions=reader.versions("versions"),
+        older=reader.optional_sentence("older"),
         mounts=tuple(_mount(mount) for mount in reader.mappings("mounts")),
         requires=reader.identifiers("requires"),
         needs=_needs(reader),
@@ -305,8 +288,10 @@ def _files(reader: Reader) -> Files | None:
     if not reader.has("files"):
         return None
     inner = reader.mapping("files")
+    paths = inner.texts_or_mappings("paths")
     files = Files(
-        paths=tuple(inner.absolute(path) for path in inner.texts("paths", required=True)),
+        paths=tuple(inner.absolute(path) for path in paths if isinstance(path, str)),
+        places=tuple(_place(entry) for entry in paths if isinstance(entry, Reader)),
         mode=inner.mode("mode"),
         owner=inner.account("owner"),
         group=inner.account("group"),
@@ -317,6 +302,12 @@ def _files(reader: Reader) -> Files | None:
     if files.mode is None and files.owner is None:
         raise ReaderError("files: mode, or owner and group, must be there")
     return files
+
+
+def _place(inner: Reader) -> Place:
+    place = Place(inner.one_of("ref", KNOWN_PLACES), inner.below("below"))
+    inner.finish()
+    return place
 
 
 def _document(reader: Reader, documents: Path) -> Document | None:
@@ -380,8 +371,14 @@ def _coherent(control: Control) -> None:
         raise ReaderError("merge is missing")
     if valued and control.merge != "absent" and control.value is None:
         raise ReaderError("value is missing")
-    if control.merge == "absent" and (control.unset_ok or control.refuse):
+    if control.merge == "absent" and (control.unset_ok or control.unset_default or control.refuse):
         raise ReaderError("unset and refuse mean nothing where the merge is absent")
+    if control.unset_default and (control.merge != "at_least" or not control.flag):
+        raise ReaderError("unset: default is for flags that are merged at_least")
+    if control.allowed and control.merge != "subset":
+        raise ReaderError("allowed is for what is merged subset")
+    if control.older and control.versions is None:
+        raise ReaderError("older needs versions")
     if control.spelling and not control.family:
         raise ReaderError("spelling needs a family")
 

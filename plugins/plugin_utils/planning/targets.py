@@ -5,13 +5,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.controls.controls import Control, Ref
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.controls.flags import ETCD
-from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.controls.merge import Value, like, same, satisfied, show
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.controls.merge import Rule, Value, like, same, satisfied, show, truth
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.documents import env_file, static_pod
-from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.documents.config_file import ConfigFile, effective, typed
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.documents.config_file import ConfigFile, effective, nulls, typed
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.planning import conditions
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.planning.conditions import ClusterConditions
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.planning.judge import Item, Obstacle, Planned, Target
@@ -28,6 +28,9 @@ from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.planning.refs
 
 # Flags that name the certificates a component serves with.
 _SERVING: Mapping[str, tuple[str, ...]] = {APISERVER: ("tls-cert-file",), ETCD: ("cert-file", "peer-cert-file")}
+# A flag with which a component ignores all others, and its environment.
+_INSTEAD_OF_FLAGS: Mapping[str, str] = {ETCD: "config-file"}
+_GATES = "featureGates."
 
 
 @dataclass(frozen=True)
@@ -97,30 +100,55 @@ class ComponentTarget(_HostTarget):
             return None if text is None else document_path(control.document.name, text)
         return self._resolved(value)
 
+    def rule(self, control: Control, value: Value | None) -> Rule:
+        rule = super().rule(control, value)
+        default = self.seen.knowledge.default(self.name, self.minor, str(control.sets)) if control.unset_default else None
+        return rule if default is None else replace(rule, floor=like(value, default))
+
     def inapplicable(self, control: Control) -> str | None:
+        if control.older and self._versions(control, self._kubernetes()):
+            return None
         flag = str(control.sets)
         if not self.seen.knowledge.knows_flag(self.name, self.minor, flag):
             return f"{self.name} {self.minor} does not know --{flag}"
         if control.document and control.document.text(self.minor) is None:
             return f"there is no document for Kubernetes {self.minor}"
+        return self._versions(control, self._kubernetes())
+
+    def _kubernetes(self) -> str:
+        """The minor that `versions` is about."""
         apiserver = self.seen.components.get(APISERVER)
-        return self._versions(control, apiserver.minor if self.name == ETCD and apiserver else self.minor)
+        return apiserver.minor if self.name == ETCD and apiserver else self.minor
 
     def current(self, key: str, like: Value | None) -> Value | None:
         return self._read(key, like)
 
     def _read(self, key: str, wanted: Value | None) -> Value | None:
         raw = self.argv.value(key)
-        if raw is None:
+        if raw is None or self._unread(key):
             return None
         if isinstance(wanted, tuple):
-            return self.argv.values(key) if self.is_list(key) else like(wanted, raw)
+            values = self.argv.values(key) if self.is_list(key) else tuple(part.strip() for part in raw.split(",") if part.strip())
+            return self.seen.knowledge.spelled(self.name, self.minor, key, values)
         return like(wanted, raw)
+
+    def _unread(self, key: str) -> Obstacle | None:
+        """Why what the command line says about a flag is not what counts."""
+        instead = _INSTEAD_OF_FLAGS.get(self.name)
+        if instead and self.argv.value(instead):
+            cause = f"{self.name} reads {self.argv.value(instead)} (--{instead}) and ignores every other flag and variable"
+            return Obstacle("held", f"{cause}; ninepaths does not judge that file", instead)
+        variable = self.component.unresolved(key)
+        if variable:
+            return Obstacle("held", f"--{key} holds $({variable}), and neither the manifest nor a process tells what that is", key)
+        return None
 
     def is_list(self, key: str) -> bool:
         return self.seen.knowledge.collects(self.name, self.minor, key)
 
     def settled(self, item: Item) -> bool:
+        if self._unread(item.key) or self._too_old(item.control):
+            return False
         if any(self.argv.of(name) for name in item.control.drops):
             return False
         if not self._ours(item, self._read(item.key, item.rule.wanted)):
@@ -133,6 +161,9 @@ class ComponentTarget(_HostTarget):
             found = view.planned(name)
             if found is not None and same(like(value, show(found)), value):
                 return Obstacle("ok", f"--{name}={show(value)} serves it")
+        unread = self._unread(item.key) or self._too_old(item.control)
+        if unread:
+            return unread
         for name in item.control.conflicts:
             if view.planned(name) is not None:
                 return Obstacle("held", f"--{name} is set, and both together do not work", name)
@@ -144,6 +175,9 @@ class ComponentTarget(_HostTarget):
             return Obstacle("held", str(error), item.key)
         return self._conditions(item, planned)
 
+    def _too_old(self, control: Control) -> Obstacle | None:
+        return Obstacle("held", control.older, "version") if control.older and self._versions(control, self._kubernetes()) else None
+
     def _ours(self, item: Item, value: Value | None) -> bool:
         return value is not None and item.rule.wanted is not None and same(value, item.rule.wanted)
 
@@ -153,8 +187,10 @@ class ComponentTarget(_HostTarget):
     def _document_in_place(self, item: Item) -> bool:
         if not item.control.document:
             return True
-        text = item.control.document.text(self.minor) or ""
-        return bool(self.seen.file(show(item.rule.wanted)).get("sha256") == sha256(text.encode()))
+        text, path = item.control.document.text(self.minor) or "", show(item.rule.wanted)
+        if self.seen.newer(path, self.component.seen.get("started")):
+            return False  # it is read at start only
+        return bool(self.seen.file(path).get("sha256") == sha256(text.encode()))
 
     def _view(self, planned: Planned) -> _ComponentView:
         return _ComponentView(self, planned)
@@ -174,6 +210,9 @@ class _ComponentView:
 
     def planned(self, name: str) -> Value | None:
         return self.values[name] if name in self.values else self.target.argv.value(name)
+
+    def default(self, name: str) -> str | None:
+        return self.seen.knowledge.default(self.target.name, self.target.minor, name)
 
     def tls_floor(self) -> Value | None:
         return self.planned("tls-min-version")
@@ -211,7 +250,24 @@ class KubeletTarget(_HostTarget):
         set_by_flag = next((value for value in (self._flag(flag, like) for flag in flags) if value is not None), None)
         if set_by_flag is not None or key in self._flag_keys:
             return set_by_flag
-        return typed(key, effective(self.kubelet.layers, key), like)
+        gate = self._gate(key)
+        if gate is not None:
+            return gate
+        found = typed(key, effective(self.kubelet.layers, key), like)
+        return self._legacy(key, like) if found is None and self.kubelet.base is None else found
+
+    def _gate(self, key: str) -> bool | None:
+        """What --feature-gates says about a gate; it beats the configuration, gate by gate."""
+        name = key.removeprefix(_GATES)
+        gates = self.seen.knowledge.spelled(self.name, self.minor, "feature-gates", self.kubelet.argv.values("feature-gates"))
+        found = [truth(value) for gate, _equals, value in (item.partition("=") for item in gates) if gate == name and name != key]
+        return found[-1] if found else None
+
+    def _legacy(self, key: str, wanted: Value | None) -> Value | None:
+        """Without --config the defaults of the flags count, which are older and weaker than those of the configuration."""
+        defaults = (self.seen.knowledge.default(self.name, self.minor, flag) for flag in self._overriding.get(key, ()))
+        found = next((default for default in defaults if default is not None), None)
+        return None if found is None else like(wanted, found)
 
     def is_list(self, key: str) -> bool:
         return False
@@ -220,6 +276,12 @@ class KubeletTarget(_HostTarget):
         """The file named by --config has it, since that is what auditors read, and nothing above it says otherwise."""
         if item.key in self._flag_keys:
             return True
+        gate = self._gate(item.key)
+        if gate is not None and not satisfied(item.rule, gate):
+            return False
+        if self.kubelet.base is None:
+            known = item.rule.policy == "absent" or self.current(item.key, item.rule.wanted) is not None
+            return known and not self.weakening(item)
         layers_agree = all(value is None or satisfied(item.rule, value) for value in self._layer_values(item))
         base = self.kubelet.base.get(item.key) if self.kubelet.base else None
         return layers_agree and satisfied(item.rule, base) and not self.weakening(item)
@@ -228,7 +290,12 @@ class KubeletTarget(_HostTarget):
         if item.key in self._flag_keys:
             return Obstacle("held", f"--{item.key} is set; it is yours to take out", item.key)
         if self.kubelet.base is None:
-            return Obstacle("held", "the kubelet runs without --config; give it a configuration file", "--config")
+            value = self.current(item.key, item.rule.wanted)
+            counts = "the older defaults of its flags count" if value is None else f"{item.key} is {show(value)}"
+            return Obstacle("deviation", f"the kubelet runs without --config, so {counts}; give it a configuration file", "--config")
+        gate = self._gate(item.key)
+        if gate is not None and not satisfied(item.rule, gate):
+            return Obstacle("deviation", f"the kubelet's flag --feature-gates says {show(gate)}, and beats its configuration", "--feature-gates")
         view = self._view(planned)
         for name in item.control.conflicts:
             if view.planned(name) not in (None, "") or self.kubelet.argv.value(name) is not None:
@@ -284,6 +351,9 @@ class _KubeletView:
     def planned(self, name: str) -> Value | None:
         return self.values[name] if name in self.values else effective(self.target.kubelet.layers, name)
 
+    def default(self, name: str) -> str | None:
+        return self.seen.knowledge.default(self.target.name, self.target.minor, name)
+
     def tls_floor(self) -> Value | None:
         return self.planned("tlsMinVersion")
 
@@ -305,9 +375,11 @@ def layer_edits(target: KubeletTarget, item: Item, value: Value | None) -> dict[
     found: dict[str, Value | None] = {}
     if kubelet.base is not None and kubelet.path and not _has(kubelet.base, item, value):
         found[kubelet.path] = value
+    deleted = value is not None and effective(kubelet.layers, item.key) is None
     for path, dropin in kubelet.dropins:
         inside = typed(item.key, dropin.get(item.key), item.rule.wanted)
-        if inside is not None and not satisfied(item.rule, inside):
+        weaker = inside is not None and not satisfied(item.rule, inside)
+        if weaker or (deleted and nulls(dropin, item.key)):
             found[path] = value
     return found
 
