@@ -8,7 +8,7 @@ files; the rest of this module does no I/O.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Union
@@ -371,16 +371,21 @@ def _coherent(control: Control) -> None:
         raise ReaderError("merge is missing")
     if valued and control.merge != "absent" and control.value is None:
         raise ReaderError("value is missing")
+    if control.spelling and not control.family:
+        raise ReaderError("spelling needs a family")
+    if control.older and control.versions is None:
+        raise ReaderError("older needs versions")
+    _coherent_merge(control)
+
+
+def _coherent_merge(control: Control) -> None:
+    """Keys that only some merges know."""
     if control.merge == "absent" and (control.unset_ok or control.unset_default or control.refuse):
         raise ReaderError("unset and refuse mean nothing where the merge is absent")
     if control.unset_default and (control.merge != "at_least" or not control.flag):
         raise ReaderError("unset: default is for flags that are merged at_least")
     if control.allowed and control.merge != "subset":
         raise ReaderError("allowed is for what is merged subset")
-    if control.older and control.versions is None:
-        raise ReaderError("older needs versions")
-    if control.spelling and not control.family:
-        raise ReaderError("spelling needs a family")
 
 
 def _whole(value: object) -> bool:

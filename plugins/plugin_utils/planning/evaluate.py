@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
-from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.controls.flags import ETCD, FlagDataError
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.controls.flags import FlagDataError
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.controls.merge import MergeError, Value, show
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.controls.selection import Selected
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.documents import env_file, static_pod

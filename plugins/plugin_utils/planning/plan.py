@@ -12,7 +12,17 @@ from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.controls.cont
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.controls.flags import Flags
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.controls.selection import Selected, select
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.controls.settings import Settings
-from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.planning import approver, deviations, evaluate, file_modes, inventory, jobs, proxy, serving, sources
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.planning import (
+    approver,
+    deviations,
+    evaluate,
+    file_modes,
+    inventory,
+    jobs,
+    proxy,
+    serving,
+    sources,
+)
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.planning.drafts import HostDraft
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.planning.jobs import HostJobs
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.planning.judge import Verdict

@@ -69,9 +69,9 @@ def conditions(inventory: Inventory, hosts: Hosts, assets: Mapping[str, bytes]) 
     """The conditions of the whole cluster that do not depend on what is planned. Values: why one does not hold, None where it does."""
     planes = control_planes(inventory, hosts)
     missing = [name for name in inventory.control_plane if name not in hosts]
-    unseen = "no control plane was observed" if not planes and not missing else (
-        f"{', '.join(missing)} could not be observed: {inventory.unreachable.get(missing[0], 'no reason is known')}" if missing else None
-    )
+    unseen = None if planes else "no control plane was observed"
+    if missing:
+        unseen = f"{', '.join(missing)} could not be observed: {inventory.unreachable.get(missing[0], 'no reason is known')}"
     return {
         "cluster-ca-key": unseen or _ca_key(planes),
         "serving-csr-approver": _approver(planes, assets, unseen),

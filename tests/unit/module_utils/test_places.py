@@ -82,7 +82,7 @@ class TestFind:
     def test_the_kubelets_files(self, host: Host) -> None:
         write(host, "/srv/kubelet.yaml", "authentication:\n  x509:\n    clientCAFile: /srv/ca.crt\n")
         seen = kubelet(argv=["kubelet", "--kubeconfig=/srv/k.conf", "--config=/srv/kubelet.yaml"], config="/srv/kubelet.yaml", dropins=["/srv/d/1.conf"])
-        found = places.find(Collection(host), dict.fromkeys(places.NAMES, [""]), seen, {}, "/srv/pods")
+        found = places.find(Collection(host), {name: [""] for name in places.NAMES}, seen, {}, "/srv/pods")
         assert {name: found[name] for name in found if found[name]} == {
             "kubelet.client_ca": ["/srv/ca.crt"],
             "kubelet.config": ["/srv/kubelet.yaml"],

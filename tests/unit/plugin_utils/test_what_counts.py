@@ -6,10 +6,10 @@ from __future__ import annotations
 
 import pytest
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.controls.controls import Ref
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.controls.settings import Settings
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.documents import static_pod
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.planning.model import Inventory, Outcome, Plan, PlanErrors
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.planning.plan import plan
-from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.controls.settings import Settings
 from factories import (
     ASSETS,
     MANIFESTS,
