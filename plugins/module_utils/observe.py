@@ -21,6 +21,7 @@ from ansible_collections.ninepaths.kubernetes.plugins.module_utils.host import f
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.host import layout_kubeadm as layout
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.host.files import Host
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.host.layout_kubeadm import Component
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.observation import places
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.observation.collection import Collection
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.run import Run
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.steps import journal
@@ -66,7 +67,9 @@ def observe(request: Mapping[str, Any], run: Run, host: Host) -> dict[str, Any]:
     kubeadm = layout.is_kubeadm(host)
     node = _node(sight, kubelet) if kubeadm else None
     found = layout.find_components(host, node, sight.booted) if node else {}
-    components = _components(sight, found) if kubeadm else {}
+    folder = _manifests(seen, kubelet)
+    components = _components(sight, found, folder) if kubeadm else {}
+    named = places.find(seen, request.get("places", {}), kubelet, components, folder) if kubeadm else {}
     _documents(seen, kubelet)
     _certificates(seen, kubelet, components)
     observation: dict[str, Any] = {
@@ -76,11 +79,12 @@ def observe(request: Mapping[str, Any], run: Run, host: Host) -> dict[str, Any]:
         "layout": "kubeadm" if kubeadm else "none",
         "kubelet": kubelet,
         "components": components,
-        "manifests_foreign": _foreign(seen) if kubeadm else [],
+        "manifests_foreign": _foreign(seen, folder) if kubeadm else [],
         "listening": _listening(sight, kubelet, components),
         "sysctls": {name: _sysctl(host, name) for name in request.get("sysctls", ())},
         "accounts": {name: _account(name) for name in request.get("accounts", ())},
         "journals": _journals(sight),
+        "places": named,
         "files": seen.files,
         "certificates": seen.certificates,
         "problems": seen.problems,
@@ -152,7 +156,8 @@ def _kubelet(sight: Sight, unit: Mapping[str, str]) -> dict[str, Any] | None:
         "started": process.started if process else None,
         "argv": argv,
         "version": None,
-        "config": layout.flag(argv, "config") or layout.KUBELET_CONFIG,
+        # Without --config it reads no file, kubeadm's included. Of a kubelet that does not run nobody knows.
+        "config": layout.flag(argv, "config") or (None if process else layout.KUBELET_CONFIG),
         "config_dir": config_dir,
         "dropins": _dropins(sight, config_dir) if config_dir else [],
         "flags_env": next((path for path in environment if path.endswith((".env", "kubelet.env"))), None),
@@ -186,21 +191,25 @@ def _node(sight: Sight, kubelet: Mapping[str, Any] | None) -> str:
     return (override or os.uname().nodename).strip().lower()
 
 
-def _manifests(seen: Collection) -> str:
-    """The directory that this kubelet reads static pods from; kubeadm's unless its configuration says another one."""
-    return layout.top_level(seen.document(layout.KUBELET_CONFIG) or "", "staticPodPath") or layout.MANIFESTS
+def _manifests(seen: Collection, kubelet: Mapping[str, Any] | None) -> str:
+    """The directory that this kubelet reads static pods from; kubeadm's unless its flag or its configuration says another one."""
+    if kubelet is None:
+        return layout.MANIFESTS
+    named = layout.flag(kubelet["argv"], "pod-manifest-path")
+    text = seen.document(kubelet["config"]) or "" if kubelet["config"] else ""
+    return (named or layout.top_level(text, "staticPodPath") or layout.MANIFESTS).rstrip("/")
 
 
-def _foreign(seen: Collection) -> list[str]:
-    found = layout.foreign_manifests(seen.host, _manifests(seen))
+def _foreign(seen: Collection, folder: str) -> list[str]:
+    found = layout.foreign_manifests(seen.host, folder)
     for path in found:
         seen.describe(path)
     return found
 
 
-def _components(sight: Sight, found: Mapping[str, Component]) -> dict[str, dict[str, Any]]:
+def _components(sight: Sight, found: Mapping[str, Component], folder: str) -> dict[str, dict[str, Any]]:
     """Components that have a manifest. Versions are left to the apiserver (see the cluster part) and to the manifest's image."""
-    folder, components = _manifests(sight.seen), {}
+    components = {}
     for name in layout.COMPONENTS:
         path, component = layout.manifest(name, folder), found.get(name, Component(None, None, 0))
         if sight.seen.describe(path)["type"] == "absent":
@@ -230,7 +239,7 @@ def _documents(seen: Collection, kubelet: Mapping[str, Any] | None) -> None:
     if kubelet is not None:
         others = [*kubelet["dropins"], *kubelet["environment_files"], *kubelet["unit_files"]]
         for path in [kubelet["config"], layout.KUBELET_INSTANCE_CONFIG, *others]:
-            if seen.describe(path)["type"] != "absent":
+            if path and seen.describe(path)["type"] != "absent":
                 seen.document(path)
     for path in seen.matches(f"{layout.OWN}/**"):
         if path.endswith(DOCUMENT_NAMES):
@@ -243,7 +252,7 @@ def _certificates(seen: Collection, kubelet: Mapping[str, Any] | None, component
     argvs: list[Sequence[str]] = [component["argv"] for component in components.values()]
     if kubelet is not None:
         argvs.append(kubelet["argv"])
-        text = seen.document(kubelet["config"]) or ""
+        text = seen.document(kubelet["config"]) or "" if kubelet["config"] else ""
         paths += [path for path in (layout.top_level(text, key) for key in ("clientCAFile", "tlsCertFile")) if path]
     paths += [path for argv in argvs for path in layout.certificate_paths(argv)]
     for path in [*dict.fromkeys(paths), *layout.KUBECONFIGS]:

@@ -6,7 +6,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.controls.controls import KNOWN_CONDITIONS, KNOWN_REFS, PROFILES, Control, Literal, Ref, Value
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.controls.controls import PROFILES, Control, Files, Literal, Ref, Value
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.controls.names import KNOWN_CONDITIONS, KNOWN_PLACES, KNOWN_REFS
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.reporting.report import PATHS
 
 from tools.docs.markdown import GENERATED, code, codes, prose, table
@@ -25,10 +26,11 @@ A setting of your own is kept unless it weakens the control. What each merge doe
 
 _MERGES: Mapping[str, str] = {
     "exact": "exactly this value",
+    "loopback": "any loopback address is kept; this one where there is another or none",
     "present": "any value is kept; this one where none is set",
     "at_least": "this value or a higher one",
     "at_most": "this value or a lower one",
-    "subset": "elements that are not among these are taken away; where none is left, these",
+    "subset": "elements that are neither among these nor allowed besides are taken away; where none is left, these",
     "superset": "these elements at least, yours are kept",
     "append": "these elements are added, yours are kept",
     "absent": "the setting, or the element, is taken away",
@@ -91,6 +93,7 @@ def _facts(control: Control) -> list[str]:
         "Merge": _merge(control),
         "Overrides": codes(text for value in control.overrides for text in _texts(value)),
         "Versions": f"Kubernetes {code(control.versions)}" if control.versions else "",
+        "On older ones held": prose(control.older or ""),
         "Family": code(control.family) if control.family else "",
         "Profiles": ", ".join(control.profiles) or "none; by id, or because another control requires it",
         "Disruptive": prose(control.disruptive or ""),
@@ -115,11 +118,16 @@ def _sets(control: Control) -> str:
     if control.files:
         rights = [f"mode {code(control.files.mode)} or less" if control.files.mode else ""]
         rights += [f"owner {code(f'{control.files.owner}:{control.files.group}')}" if control.files.owner else ""]
-        return f"{codes(control.files.paths)}: {', '.join(text for text in rights if text)}"
+        return f"{_files(control.files)}: {', '.join(text for text in rights if text)}"
     if control.document:
         return f"{code(_name(control))} to a file of ours, {code(f'/etc/kubernetes/ninepaths/{control.document.name}-<digest>.yaml')}"
     what = {"field": "field ", "sysctl": "kernel parameter "}.get(control.kind, "")
     return f"{what}{code(_name(control))}" + (f" = {_value(control.value)}" if control.value is not None else "")
+
+
+def _files(files: Files) -> str:
+    named = [f"{KNOWN_PLACES[place.name]}" + (f" ({code(place.below)} in it)" if place.below else "") for place in files.places]
+    return ", ".join(filter(None, (codes(files.paths), *named)))
 
 
 def _value(value: Value) -> str:
@@ -139,6 +147,10 @@ def _merge(control: Control) -> str:
         return ""
     details = ["not set is fine"] if control.unset_ok else []
     details += ["any value counts as set"] if control.set_ok else []
+    if control.unset_default:
+        details.append("never less than the running version's default is written")
+    if control.allowed:
+        details.append(f"allowed besides: {codes(control.allowed)}")
     if control.refuse:
         details.append(f"counts as not set: {codes(text for value in control.refuse for text in _texts(value))}")
     if control.refuse_below is not None:

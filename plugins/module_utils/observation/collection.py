@@ -75,16 +75,24 @@ class Collection:
         facts["sha256"] = hashlib.sha256(self._bytes[path]).hexdigest()
 
     def expand(self, patterns: Iterable[str]) -> None:
-        """Describe everything that these patterns match; a path without wildcards is described also when it is absent."""
+        """Describe everything that these patterns match; a path without wildcards is described also when it is absent.
+
+        Of a link, what it leads to is described as well; `resolved` in its entry says where that is.
+        """
         for pattern in patterns:
             if not pattern.startswith("/"):
                 self.problem(pattern, "not an absolute path", "correct the control")
                 continue
-            if not files.is_pattern(pattern):
-                self.describe(pattern)
-                continue
-            for path in self.matches(pattern):
-                self.describe(path)
+            for path in self.matches(pattern) if files.is_pattern(pattern) else [pattern]:
+                self.follow(path)
+
+    def follow(self, path: str) -> dict[str, Any]:
+        """Attributes of a path, and of what it leads to where it is a link."""
+        facts = self.describe(path)
+        if facts["type"] == "link" and "resolved" not in facts:
+            facts["resolved"] = self.resolve(path)
+            self.describe(facts["resolved"])
+        return facts
 
     def matches(self, pattern: str) -> list[str]:
         """Paths that a pattern matches, none where they are too many."""

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import typing
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Union
 
@@ -16,45 +15,10 @@ Unmettable = typing.Literal["held", "deviation"]
 PATHS = range(1, 10)
 PROFILES = ("recommended", "cis-level-1", "cis-level-2", "stig")
 COMPONENTS = ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "etcd", "kubelet", "kube-proxy", "host", "cluster")
-MERGES = ("exact", "present", "at_least", "at_most", "subset", "superset", "append", "absent", "each")
+MERGES = ("exact", "loopback", "present", "at_least", "at_most", "subset", "superset", "append", "absent", "each")
 UNMET: tuple[Unmettable, ...] = ("held", "deviation")
 KINDS = ("flag", "field", "files", "document", "sysctl", "objects")
 MOUNT_TYPES = ("DirectoryOrCreate", "Directory", "FileOrCreate", "File")
-
-# What a value may refer to; refs.py resolves each against what was observed.
-KNOWN_REFS: Mapping[str, str] = {
-    "cluster.ca_file": "CA file that the apiserver verifies client certificates with; the cluster's signer signs with it",
-    "etcd.ca_file": "CA file of etcd's own PKI",
-    "kubelet.serving_cert": "certificate that the kubelet made for itself",
-    "kubelet.serving_key": "key to the certificate that the kubelet made for itself",
-    "pki.apiserver_cert": "the apiserver's serving certificate",
-    "pki.apiserver_etcd_client_cert": "client certificate that the apiserver shows etcd",
-    "pki.apiserver_etcd_client_key": "key to the client certificate that the apiserver shows etcd",
-    "pki.apiserver_key": "key to the apiserver's serving certificate",
-    "pki.apiserver_kubelet_client_cert": "client certificate that the apiserver shows kubelets",
-    "pki.apiserver_kubelet_client_key": "key to the client certificate that the apiserver shows kubelets",
-    "pki.etcd_peer_cert": "certificate of an etcd member for its peers",
-    "pki.etcd_peer_key": "key to the certificate of an etcd member for its peers",
-    "pki.etcd_server_cert": "certificate that etcd serves its clients",
-    "pki.etcd_server_key": "key to the certificate that etcd serves its clients",
-    "pki.service_account_private_key": "key that service account tokens are signed with",
-    "pki.service_account_public_key": "key that service account tokens are verified with",
-}
-
-# What `needs` and `undo.until` may name; conditions.py judges each against what was observed.
-KNOWN_CONDITIONS: Mapping[str, str] = {
-    "ciphers-fit-serving-key": "what the cipher list will hold can serve the type of the component's serving key",
-    "cluster-ca-key": "the controller manager holds the key that it signs certificate requests with",
-    "document-unset-or-ours": "the document's flag is not set, or names a file of ours under /etc/kubernetes/ninepaths",
-    "encrypted-data": "something in etcd is encrypted (an undo limit)",
-    "kubelet-serving-certificates": "every kubelet of the Node objects serves a certificate that the cluster's CA verifies for its address",
-    "kubelet-verification": "the apiserver verifies kubelets' serving certificates (an undo limit)",
-    "no-stale-tokens": "no pod has used a service account token beyond its expiry since the apiserver started, an hour ago or earlier "
-    "(or the cluster is younger than that)",
-    "probes-without-anonymous": "no probe of the apiserver relies on anonymous access",
-    "serving-csr-approver": "something approves the kubelets' requests for serving certificates, now and at renewal",
-    "tls12-allowed": "the component's TLS floor, as planned, is below 1.3",
-}
 
 Scalar = Union[str, int, bool]
 Pairs = tuple[tuple[str, Scalar], ...]
@@ -83,6 +47,14 @@ class Mount:
 
 
 @dataclass(frozen=True)
+class Place:
+    """Files that a running process names (KNOWN_PLACES); `below`: a pattern inside that directory, "" for the place itself."""
+
+    name: str
+    below: str = ""
+
+
+@dataclass(frozen=True)
 class Files:
     """Who may own and read files. `mode` is the most that is allowed: bits are only taken away."""
 
@@ -90,6 +62,7 @@ class Files:
     mode: str | None
     owner: str | None
     group: str | None
+    places: tuple[Place, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -145,9 +118,11 @@ class Control:
     value: Value = None
     merge: str | None = None
     unset_ok: bool = False
+    unset_default: bool = False
     set_ok: bool = False
     refuse: tuple[Scalar, ...] = ()
     refuse_below: int | None = None
+    allowed: tuple[str, ...] = ()
     overrides: tuple[Scalar, ...] = ()
     differs_from: Ref | None = None
     unmet: Unmet | None = None
@@ -155,6 +130,7 @@ class Control:
     family: str | None = None
     spelling: tuple[tuple[str, str], ...] = ()
     versions: VersionRange | None = None
+    older: str | None = None
     mounts: tuple[Mount, ...] = ()
     on_host: bool = False
     requires: tuple[str, ...] = ()
@@ -217,7 +193,12 @@ def check_coherence(control: Control) -> None:
         "drops_agreeing is for a field that drops flags": control.drops_agreeing and not (control.drops and control.field),
         "refuse_below is for whole numbers": control.refuse_below is not None and not _whole(value),
         "on_host is for a flag that holds a path and has a mount": (control.on_host and not (control.mounts and control.flag and isinstance(value, str))),
-        "unset and refuse mean nothing where the merge is absent": merge == "absent" and (control.unset_ok or control.refuse),
+        "unset and refuse mean nothing where the merge is absent": (
+            merge == "absent" and (control.unset_ok or control.unset_default or control.refuse)
+        ),
+        "unset: default is for flags that are merged at_least": control.unset_default and (merge != "at_least" or not control.flag),
+        "allowed is for what is merged subset": control.allowed and merge != "subset",
+        "older needs versions": control.older and control.versions is None,
         "spelling needs a family": control.spelling and not control.family,
         "each and unmet go together": (merge == "each") != (control.unmet is not None),
         "each has what items may begin with, a text or a list": merge == "each" and not isinstance(value, (str, tuple)),

@@ -134,6 +134,30 @@ class Reader:
             raise self._wrong(key, f"is {value!r}, must be one of {', '.join(choices)}")
         return value
 
+    def some_texts(self, key: str) -> tuple[str, ...]:
+        """A list of different texts, not empty; () where the key is not there."""
+        values = self.texts(key)
+        if self.has(key) and not values:
+            raise self._wrong(key, "must not be an empty list")
+        return values
+
+    def below(self, key: str) -> str:
+        """A pattern inside a directory; "" where the key is not there."""
+        value = self.optional_text(key) or ""
+        if value and (not _PATH.fullmatch("/" + value) or ".." in value.split("/")):
+            raise self._wrong(key, f"must be a pattern inside the directory, not {value!r}")
+        return value
+
+    def texts_or_mappings(self, key: str) -> tuple[str | Reader, ...]:
+        """A list of different texts and mappings, not empty."""
+        value = self._take(key)
+        if not isinstance(value, list) or not value:
+            raise self._wrong(key, "must be a list of texts and mappings")
+        if any(value.count(item) > 1 for item in value):
+            raise self._wrong(key, "holds the same entry twice")
+        self._unique_texts(key, [item for item in value if not isinstance(item, dict)])
+        return tuple(Reader.of(item, f"{self._prefix}{key}") if isinstance(item, dict) else item for item in value)
+
     def texts(self, key: str, *, required: bool = False) -> tuple[str, ...]:
         """A list of different texts; () where the key is not there."""
         if not self.has(key) and not required:

@@ -16,8 +16,6 @@ from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils._yaml import 
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.controls.control import (
     COMPONENTS,
     KINDS,
-    KNOWN_CONDITIONS,
-    KNOWN_REFS,
     MERGES,
     MOUNT_TYPES,
     PATHS,
@@ -29,6 +27,7 @@ from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.controls.cont
     IncoherentError,
     Literal,
     Mount,
+    Place,
     Ref,
     Undo,
     Unmet,
@@ -36,6 +35,7 @@ from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.controls.cont
     check_coherence,
 )
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.controls.control_reader import Reader, ReaderError
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.controls.names import KNOWN_CONDITIONS, KNOWN_PLACES, KNOWN_REFS
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.controls.versions import VersionRange
 
 __all__ = [
@@ -133,6 +133,7 @@ def _read(reader: Reader, name: str, path: int, documents: Path) -> Control:
     kinds = [kind for kind in KINDS if reader.has(kind)]
     if len(kinds) != 1:
         raise ReaderError(f"exactly one of {', '.join(KINDS)} must be there, not {', '.join(kinds) or 'none'}")
+    unset = reader.one_of("unset", ("ok", "default")) if reader.has("unset") else None
     return Control(
         path=path,
         id=name,
@@ -150,9 +151,11 @@ def _read(reader: Reader, name: str, path: int, documents: Path) -> Control:
         objects=reader.texts("objects", required=True) if reader.has("objects") else None,
         value=_value(reader),
         merge=reader.one_of("merge", MERGES) if reader.has("merge") else None,
-        unset_ok=reader.one_of("unset", ("ok",)) == "ok" if reader.has("unset") else False,
+        unset_ok=unset == "ok",
+        unset_default=unset == "default",
         set_ok=reader.one_of("set", ("ok",)) == "ok" if reader.has("set") else False,
         refuse=reader.scalars("refuse"),
+        allowed=reader.some_texts("allowed"),
         refuse_below=reader.optional_integer("refuse_below"),
         overrides=reader.scalars("overrides"),
         differs_from=_ref(reader, "differs_from") if reader.has("differs_from") else None,
@@ -161,6 +164,7 @@ def _read(reader: Reader, name: str, path: int, documents: Path) -> Control:
         family=reader.optional_identifier("family"),
         spelling=tuple((key, str(text)) for key, text in reader.pairs("spelling")),
         versions=reader.versions("versions"),
+        older=reader.optional_sentence("older"),
         mounts=tuple(_mount(mount) for mount in reader.mappings("mounts")),
         on_host=reader.boolean("on_host") if reader.has("on_host") else False,
         requires=reader.identifiers("requires"),
@@ -220,8 +224,10 @@ def _files(reader: Reader) -> Files | None:
     if not reader.has("files"):
         return None
     inner = reader.mapping("files")
+    paths = inner.texts_or_mappings("paths")
     files = Files(
-        paths=tuple(inner.absolute(path) for path in inner.texts("paths", required=True)),
+        paths=tuple(inner.absolute(path) for path in paths if isinstance(path, str)),
+        places=tuple(_place(entry) for entry in paths if isinstance(entry, Reader)),
         mode=inner.mode("mode"),
         owner=inner.account("owner"),
         group=inner.account("group"),
@@ -232,6 +238,12 @@ def _files(reader: Reader) -> Files | None:
     if files.mode is None and files.owner is None:
         raise ReaderError("files: mode, or owner and group, must be there")
     return files
+
+
+def _place(inner: Reader) -> Place:
+    place = Place(inner.one_of("ref", KNOWN_PLACES), inner.below("below"))
+    inner.finish()
+    return place
 
 
 def _document(reader: Reader, documents: Path) -> Document | None:

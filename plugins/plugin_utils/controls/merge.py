@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -19,7 +20,18 @@ Value = Union[str, int, bool, tuple[str, ...]]
 Scalar = Union[str, int, bool]
 
 # The order in which the controls of one flag are applied. What takes away comes first, what adds next, what decides alone last.
-RANK: Mapping[str, int] = {"each": 0, "absent": 0, "exact": 1, "at_least": 2, "at_most": 2, "subset": 3, "present": 4, "superset": 5, "append": 6}
+RANK: Mapping[str, int] = {
+    "each": 0,
+    "absent": 0,
+    "exact": 1,
+    "loopback": 1,
+    "at_least": 2,
+    "at_most": 2,
+    "subset": 3,
+    "present": 4,
+    "superset": 5,
+    "append": 6,
+}
 
 _TLS: Mapping[str, int] = {
     **{f"VersionTLS{number}": number for number in (10, 11, 12, 13)},
@@ -37,6 +49,8 @@ _UNITS: Mapping[str, Fraction] = {
 }
 _DURATION = re.compile(r"([-+]?)((?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:ns|us|µs|μs|ms|s|m|h))+")
 _DURATION_PART = re.compile(r"([0-9]+(?:\.[0-9]*)?|\.[0-9]+)(ns|us|µs|μs|ms|s|m|h)")
+# An address of a listener, with or without a port: [::1]:10249, 127.0.0.1:10249, 127.0.0.1, ::1.
+_LISTENER = re.compile(r"\[(?P<bracketed>[^\]]+)\](?::[0-9]+)?|(?P<plain>[^:]+)(?::[0-9]+)?|(?P<bare>.+)")
 _TRUE = frozenset({"1", "t", "T", "true", "TRUE", "True"})
 _FALSE = frozenset({"0", "f", "F", "false", "FALSE", "False"})
 
@@ -50,7 +64,9 @@ class Rule:
     """What one control wants of one value.
 
     wanted: None only with "absent", where the whole value must go.
-    refuse: values that count as not set, and refuse_below: so do smaller numbers. unset_ok: nothing there is fine.
+    refuse: values that count as not set, and refuse_below: so do smaller numbers. unset_ok: nothing there is fine. allowed: what a
+    subset may hold besides, but is never written. floor: less than this is never written, though less may do (the default that
+    counts where nothing is set).
     """
 
     policy: str
@@ -58,6 +74,8 @@ class Rule:
     refuse: tuple[Scalar, ...] = ()
     unset_ok: bool = False
     refuse_below: int | None = None
+    allowed: tuple[str, ...] = ()
+    floor: Value | None = None
 
 
 def satisfied(rule: Rule, current: Value | None) -> bool:
@@ -168,7 +186,23 @@ def _is_at_most(rule: Rule, current: Value | None) -> bool:
 
 
 def _is_subset(rule: Rule, current: Value | None) -> bool:
-    return current is not None and set(_items(current)) <= set(_items(rule.wanted))
+    return current is not None and set(_items(current)) <= _fine(rule)
+
+
+def _fine(rule: Rule) -> set[str]:
+    return {*_items(rule.wanted), *rule.allowed}
+
+
+def _is_loopback(rule: Rule, current: Value | None) -> bool:
+    return current is not None and (_is_exact(rule, current) or _is_local(show(current)))
+
+
+def _is_local(address: str) -> bool:
+    found = _LISTENER.fullmatch(address)
+    try:
+        return found is not None and ipaddress.ip_address(next(text for text in found.groups() if text)).is_loopback
+    except ValueError:
+        return False
 
 
 def _is_superset(rule: Rule, current: Value | None) -> bool:
@@ -193,8 +227,14 @@ def _wanted(rule: Rule, current: Value | None) -> Value | None:
     return rule.wanted
 
 
+def _raised(rule: Rule, current: Value | None) -> Value | None:
+    if rule.wanted is None or rule.floor is None or _order(rule.floor, rule.wanted) <= _order(rule.wanted, rule.wanted):
+        return rule.wanted
+    return rule.floor
+
+
 def _only_wanted(rule: Rule, current: Value | None) -> Value | None:
-    kept = tuple(item for item in _items(current) if item in _items(rule.wanted))
+    kept = tuple(item for item in _items(current) if item in _fine(rule))
     return kept or rule.wanted
 
 
@@ -211,6 +251,7 @@ def _without(rule: Rule, current: Value | None) -> Value | None:
 
 _CHECKS: Mapping[str, Callable[[Rule, Value | None], bool]] = {
     "exact": _is_exact,
+    "loopback": _is_loopback,
     "present": _is_present,
     "at_least": _is_at_least,
     "at_most": _is_at_most,
@@ -222,8 +263,9 @@ _CHECKS: Mapping[str, Callable[[Rule, Value | None], bool]] = {
 }
 _MERGES: Mapping[str, Callable[[Rule, Value | None], Value | None]] = {
     "exact": _wanted,
+    "loopback": _wanted,
     "present": _wanted,
-    "at_least": _wanted,
+    "at_least": _raised,
     "at_most": _wanted,
     "subset": _only_wanted,
     "superset": _with_missing,

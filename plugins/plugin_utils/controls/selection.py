@@ -11,10 +11,11 @@ from typing import Literal as TypingLiteral
 
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.controls.controls import Control, Literal, Ref, Value
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.controls.merge import MergeError, Rule, same, satisfied
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.controls.names import YIELDING
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.controls.settings import PREFIX, Settings, SettingsError, Waiver
 
 # Merges that decide the whole value of a flag: two of them on one flag contradict each other.
-_DECISIVE = ("exact", "present", "at_least", "at_most", "subset")
+_DECISIVE = ("exact", "loopback", "present", "at_least", "at_most", "subset")
 
 
 Choice = TypingLiteral["selected", "disabled", "waived", "expired"]
@@ -53,10 +54,12 @@ def select(settings: Settings, controls: Sequence[Control], now: float) -> tuple
 
 
 def _decided(control: Control, settings: Settings) -> Control:
-    """An operator who names a value for a control that accepts any means that value."""
-    if control.merge == "present" and not control.document and any(name in settings.overrides for name in _names(control)):
-        return replace(control, merge="exact")
-    return control
+    """An operator who names a value for a control that accepts any means that value, and has decided what the control would ask."""
+    if not any(name in settings.overrides for name in _names(control)):
+        return control
+    needs = tuple(name for name in control.needs if name not in YIELDING)
+    merge = "exact" if control.merge == "present" and not control.document else control.merge
+    return replace(control, needs=needs, unset_default=False, allowed=(), merge=merge)
 
 
 def _names(control: Control) -> tuple[str, ...]:

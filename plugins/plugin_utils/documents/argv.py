@@ -38,10 +38,11 @@ class Occurrence:
 
 @dataclass(frozen=True)
 class Argv:
-    """A parsed command line. `items[0]` is the program."""
+    """A parsed command line. `items[0]` is the program. environment: flags that variables set, where the command line does not."""
 
     items: tuple[str, ...]
     flags: tuple[tuple[str, Occurrence], ...]
+    environment: tuple[tuple[str, str], ...] = ()
 
     @classmethod
     def parse(cls, items: Sequence[str], is_bool: Callable[[str], bool | None], single_dash: bool = False) -> Argv:
@@ -66,13 +67,18 @@ class Argv:
         return tuple(occurrence for other, occurrence in self.flags if other == name)
 
     def value(self, name: str) -> str | None:
-        """The value that counts where a flag holds one: that of the last occurrence."""
+        """The value that counts where a flag holds one: that of the last occurrence, else the environment's."""
         found = self.of(name)
-        return found[-1].value if found else None
+        return found[-1].value if found else self.from_environment(name)
+
+    def from_environment(self, name: str) -> str | None:
+        """What a variable sets the flag to; None where none does, or the command line sets it."""
+        return None if self.of(name) else dict(self.environment).get(name)
 
     def values(self, name: str) -> tuple[str, ...]:
         """The values of all occurrences, each split at its commas."""
-        return tuple(part for occurrence in self.of(name) for part in occurrence.value.split(",") if part)
+        given = [occurrence.value for occurrence in self.of(name)] or [self.from_environment(name) or ""]
+        return tuple(part for value in given for part in value.split(",") if part)
 
     def names(self) -> frozenset[str]:
         return frozenset(name for name, _occurrence in self.flags)

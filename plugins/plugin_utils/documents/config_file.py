@@ -77,7 +77,7 @@ def effective(layers: Sequence[ConfigFile], field: str) -> Value | None:
     found: Value | None = None
     for layer in layers:
         value = layer.get(field)
-        if value is not None or _is_null(layer.data, field):
+        if value is not None or nulls(layer, field):
             found = value
     return found
 
@@ -97,13 +97,16 @@ def edited(config: ConfigFile, fields: Mapping[str, Value | None]) -> str:
     return text
 
 
-def _is_null(data: Any, field: str) -> bool:
-    """Whether a drop-in takes the field away: JSON merge patches delete what is null."""
+def nulls(layer: ConfigFile, field: str) -> bool:
+    """Whether a drop-in takes the field away, or something above it: JSON merge patches delete what is null."""
+    data: Any = layer.data
     for key in field.split("."):
         if not isinstance(data, dict) or key not in data:
             return False
         data = data[key]
-    return data is None
+        if data is None:
+            return True
+    return False
 
 
 def _value(field: str, node: Any) -> Value | None:
@@ -123,4 +126,4 @@ def typed(field: str, value: Value | None, wanted: Value | None) -> Value | None
     raise ConfigError(f"{field} is {show(value)!r}, must be of the kind of {show(wanted)!r}")
 
 
-__all__ = ["ConfigError", "ConfigFile", "MergeError", "edited", "effective", "parse", "typed", "unknown_fields"]
+__all__ = ["ConfigError", "ConfigFile", "MergeError", "edited", "effective", "nulls", "parse", "typed", "unknown_fields"]

@@ -16,7 +16,8 @@ from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.documents imp
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.documents.argv import Argv
 
 _CONTAINER = ("spec", "containers", 0)
-_VARIABLE = re.compile(r"\$\(([A-Za-z_][A-Za-z0-9_.-]*)\)")
+# What the kubelet replaces in arguments: $$ is a dollar, $(NAME) a variable of the container; what it does not know stays.
+_VARIABLE = re.compile(r"\$(?:\$|\(([^()]*)\))")
 PROBES = ("startup", "liveness", "readiness")
 
 
@@ -51,8 +52,37 @@ class StaticPod:
 
     def running(self) -> tuple[str, ...]:
         """The command line that the kubelet starts: $(VARIABLES) with literal values in the manifest are filled in."""
-        values = {entry.get("name"): entry["value"] for entry in self.container.get("env") or () if isinstance(entry.get("value"), str)}
-        return tuple(_VARIABLE.sub(lambda found: str(values.get(found.group(1), found.group(0))), item) for item in self.items)
+        values = self.environment()
+        return tuple(_expanded(item, values) for item in self.items)
+
+    def environment(self) -> dict[str, str]:
+        """Variables with literal values in the manifest; a value may name variables above it."""
+        values: dict[str, str] = {}
+        for entry in self.container.get("env") or ():
+            values.pop(entry["name"], None)
+            if isinstance(entry.get("value"), str):
+                values[entry["name"]] = _expanded(entry["value"], values)
+        return values
+
+    def unknown_variable(self, index: int) -> str | None:
+        """A variable of an argument whose value the manifest does not say (a field of the pod, a ConfigMap)."""
+        values = self.environment()
+        names = [found.group(1) for found in _VARIABLE.finditer(self.items[index]) if found.group(1) is not None]
+        return next((name for name in names if name not in values), None)
+
+    def starts(self, argv: Sequence[str]) -> bool:
+        """Whether a process with these arguments was started from this manifest; a variable from elsewhere may be anything."""
+        expected = self.running()
+        return len(expected) == len(argv) and all(
+            one == other or self.unknown_variable(index) is not None for index, (one, other) in enumerate(zip(expected, argv))
+        )
+
+    def account(self) -> tuple[int | None, frozenset[int]]:
+        """The user id that the container runs as, and its group ids; None where the manifest does not say (the image's, root)."""
+        pod, own = self.data["spec"].get("securityContext") or {}, self.container.get("securityContext") or {}
+        user = own.get("runAsUser", pod.get("runAsUser"))
+        groups = [own.get("runAsGroup", pod.get("runAsGroup")), pod.get("fsGroup"), *(pod.get("supplementalGroups") or ())]
+        return (user if isinstance(user, int) else None, frozenset(group for group in groups if isinstance(group, int)))
 
     def probes(self) -> dict[str, dict[str, object]]:
         """The HTTP probes as the kubelet performs them. A named port is looked up."""
@@ -100,6 +130,10 @@ class StaticPod:
             if isinstance(entry, dict) and entry.get("name") == port and isinstance(entry.get("containerPort"), int):
                 return int(entry["containerPort"])
         raise ManifestError(f"a probe names the port {port!r}, which the container does not have")
+
+
+def _expanded(text: str, values: Mapping[str, str]) -> str:
+    return _VARIABLE.sub(lambda found: "$" if found.group(1) is None else values.get(found.group(1), found.group(0)), text)
 
 
 def parse(text: str, component: str) -> StaticPod:
@@ -150,6 +184,11 @@ def edited(pod: StaticPod, argv: Argv, flags: Mapping[str, str | None], mounts: 
     volumes, volume_mounts = missing_mounts(pod, mounts)
     text = edit.append(text, (*_CONTAINER, "volumeMounts"), volume_mounts)
     return edit.append(text, ("spec", "volumes"), volumes)
+
+
+def with_annotation(text: str, name: str, value: str) -> str:
+    """The manifest with an annotation: another text is another pod, so the kubelet starts it anew. Raises EditError."""
+    return edit.set_value(text, ("metadata", "annotations", name), value)
 
 
 def with_probe_host(text: str, old: str, new: str) -> str:

@@ -24,9 +24,13 @@ def questions(controls: Iterable[Any]) -> dict[str, Any]:
     """Paths to stat, sysctls to read and accounts to look up, so that every control can be judged."""
     controls = tuple(controls)
     files = [control.files for control in controls if control.files]
+    places: dict[str, set[str]] = {}
+    for place in (place for entry in files for place in entry.places):
+        places.setdefault(place.name, set()).add(place.below)
     accounts = {name for entry in files for name in (entry.owner, entry.group) if name and name != "root"}
     return {
         "stat": sorted({path for entry in files for path in entry.paths} | set(STAT) | set(approver_assets())),
+        "places": {name: sorted(places[name]) for name in sorted(places)},
         "sysctls": sorted({control.sysctl for control in controls if control.sysctl}),
         "accounts": sorted(accounts),
     }

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Optional, Protocol
 
-from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.controls.merge import Value, show
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.controls.merge import Value, integer, show
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.planning.observed import OWN_DIRECTORY, Host
 
 # Reasons why a condition of the whole cluster does not hold; None: it does.
@@ -16,6 +16,7 @@ ClusterConditions = Mapping[str, Optional[str]]
 
 # HTTP/2 servers refuse to start without one of these, unless TLS 1.3 is the floor.
 _HTTP2 = frozenset({"TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256", "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256"})
+_AUDIT_LOG = "audit-log-path"
 _TLS13 = ("VersionTLS13", "TLS1.3")
 
 
@@ -30,6 +31,9 @@ class View(Protocol):
 
     def planned(self, name: str) -> Value | None:
         """A flag or field as it would be."""
+
+    def default(self, name: str) -> str | None:
+        """A flag where nobody sets it."""
 
     def tls_floor(self) -> Value | None:
         """The TLS floor as it would be."""
@@ -80,7 +84,17 @@ def _probes_without_anonymous(key: str, view: View) -> str | None:
     return f"the {' and '.join(probes)} probe of kubelet asks without credentials, and would fail" if probes else None
 
 
+def _audit_log_limited(key: str, view: View) -> str | None:
+    """0 keeps every file, and is the default of Kubernetes up to 1.35."""
+    current = view.current(key)
+    kept = view.default(key) if current is None else show(current)
+    if kept is None or integer(kept) != 0 or not view.current(_AUDIT_LOG):
+        return None
+    return f"every audit log is kept today, and a limit would delete old ones; set --{key} yourself, or override this control with your number"
+
+
 _LOCAL: Mapping[str, Callable[[str, View], str | None]] = {
+    "audit-log-limited": _audit_log_limited,
     "ciphers-fit-serving-key": _ciphers_fit,
     "tls12-allowed": _tls12_allowed,
     "document-unset-or-ours": _document_unset_or_ours,

@@ -27,8 +27,6 @@ _START_ONLY: Mapping[str, tuple[str, ...]] = {
     "kube-controller-manager": ("service-account-private-key-file",),
     "kube-scheduler": ("config",),
 }  # fmt: skip
-# Start times are counted in clock ticks since boot, so they are about a second off.
-_SLACK_S = 2.0
 _STATUS: Mapping[str, Status] = {"disabled": "disabled", "waived": "waived", "expired": "deviation"}
 
 
@@ -111,12 +109,14 @@ def _degraded(outcome: Outcome, cause: str | None) -> Outcome:
 
 
 def _old(host: Host, component: Component) -> str | None:
+    if not component.runs:
+        return f"no process of {component.name}'s static pod was found; its manifest alone proves nothing"
     if component.stale:
         return f"{component.name} runs with other arguments than its manifest says; the kubelet has not taken the manifest up"
     started = component.seen.get("started")
     for flag in _START_ONLY.get(component.name, ()):
         path = component.argv.value(flag)
-        if path and _newer(host, path, started):
+        if path and host.newer(path, started):
             return f"{component.name} is older than {path}, which it reads at start only; restart it"
     return None
 
@@ -124,15 +124,12 @@ def _old(host: Host, component: Component) -> str | None:
 def _old_kubelet(host: Host) -> str | None:
     if host.kubelet is None:
         return None
+    if not host.seen["kubelet"].get("active"):
+        return "the kubelet does not run; its files alone prove nothing"
     started = host.seen["kubelet"].get("started")
     paths = [host.kubelet.path, *(path for path, _config in host.kubelet.dropins)]
-    newer = next((path for path in paths if path and _newer(host, path, started)), None)
+    newer = next((path for path in paths if path and host.newer(path, started)), None)
     return f"the kubelet is older than {newer}, which it reads at start only; restart it" if newer else None
-
-
-def _newer(host: Host, path: str, started: float | None) -> bool:
-    mtime = host.file(path).get("mtime")
-    return started is not None and mtime is not None and float(mtime) > started + _SLACK_S
 
 
 def shadowing_manifests(hosts: Mapping[str, Host], drafts: Mapping[str, HostDraft]) -> list[PlanError]:

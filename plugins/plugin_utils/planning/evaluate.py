@@ -6,103 +6,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 
-from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.controls.controls import Control
-from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.controls.flags import ETCD, FlagDataError
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.controls.flags import FlagDataError
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.controls.merge import MergeError, Value, show
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.controls.selection import Selected
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.documents import env_file, static_pod
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.documents.config_file import ConfigError, ConfigFile
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.documents.edit import EditError
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.documents.env_file import EnvFileError
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.planning.component_target import ComponentTarget
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.planning.drafts import ROOT, Edit, HostDraft, PodRoll, reasons
-from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.planning.globs import matching
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.planning.judge import NOT_OFFERED, Item, Verdict, judge
-from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.planning.model import Outcome, PlanError, Status
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.planning.kubelet_target import KubeletTarget, layer_edits
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.planning.model import Outcome, PlanError
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.planning.observed import KUBELET_PKI, OWN_DIRECTORY, Component, Host, Kubelet
-from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.planning.targets import Around, ComponentTarget, KubeletTarget, layer_edits
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.planning.targets import Around
 
 BOOTSTRAP_FIELD = "serverTLSBootstrap"
 BY_HAND = "make the change by hand, or waive the control"
-_ETCD_HOME = "/var/lib/etcd"
-
-
-def files(host: Host, draft: HostDraft, selected: Iterable[Selected]) -> None:
-    """Owners and modes. Controls that speak about one file are joined: all of their bits are taken away."""
-    paths = tuple(host.files)
-    wanted: dict[str, list[Control]] = {}
-    for entry in selected:
-        control = entry.control
-        if control.files is None or (control.component == ETCD and ETCD not in host.components):
-            continue
-        found = [path for path in matching(control.files.paths, paths) if host.files[path]["type"] in ("file", "dir")]
-        if not found:
-            draft.outcomes.append(Outcome(control.id, control.path, host.name, "not-applicable", reason="there is no such file"))
-            continue
-        wrong = [path for path in found if _wanted(control, host.files[path]) != _have(control, host.files[path])]
-        if wrong and control.held:
-            draft.outcomes.append(_files_outcome(control, host, wrong, "held", control.held))
-            continue
-        draft.outcomes.append(_files_outcome(control, host, wrong, "change" if wrong else "ok", control.why if wrong else ""))
-        for path in wrong:
-            wanted.setdefault(path, []).append(control)
-    for path in sorted(wanted):
-        draft.edits.append(_attributes(host, path, wanted[path]))
-    for control in (control for path in wanted for control in wanted[path]):
-        owner = control.files.owner if control.files else None
-        if owner and owner != ROOT and not host.seen.get("accounts", {}).get(owner):
-            draft.accounts[owner] = _ETCD_HOME if owner == ETCD else "/nonexistent"
-
-
-def _attributes(host: Host, path: str, controls: Sequence[Control]) -> Edit:
-    entry = host.files[path]
-    mode = int(entry["mode"], 8)
-    owner, group = None, None
-    for control in sorted(controls, key=lambda control: control.id):
-        if control.files is not None:
-            mode &= _allowed(control.files.mode, entry)
-            owner, group = control.files.owner or owner, control.files.group or group
-    ids = tuple(sorted(control.id for control in controls))
-    why = {control.id: control.why for control in controls}
-    return Edit("files", path, entry["type"], None, None, f"{mode:04o}", owner, group, ids, None, reasons(why, ids))
-
-
-def _allowed(mode: str | None, entry: Mapping[str, object]) -> int:
-    """The bits that may stay. Who may read a directory may enter it: 0600 for files means 0700 for a directory."""
-    if mode is None:
-        return 0o7777
-    bits = int(mode, 8)
-    return bits | ((bits & 0o444) >> 2) if entry["type"] == "dir" else bits
-
-
-def _have(control: Control, entry: Mapping[str, object]) -> tuple[object, object, object]:
-    owned = control.files is not None and control.files.owner is not None
-    return entry["mode"], entry.get("owner") if owned else None, entry.get("group") if owned else None
-
-
-def _wanted(control: Control, entry: Mapping[str, object]) -> tuple[object, object, object]:
-    found = control.files
-    if found is None:
-        return entry["mode"], None, None
-    mode = int(str(entry["mode"]), 8) & _allowed(found.mode, entry)
-    return f"{mode:04o}", found.owner, found.group
-
-
-def _files_outcome(control: Control, host: Host, wrong: Sequence[str], status: Status, reason: str) -> Outcome:
-    """before and after say what is wrong with how many files, without a list of hundreds."""
-    if not wrong:
-        return Outcome(control.id, control.path, host.name, status, reason=reason)
-    first = wrong[0]
-    before, after = _have(control, host.files[first]), _wanted(control, host.files[first])
-    more = f" and {len(wrong) - 1} more" if len(wrong) > 1 else ""
-
-    def said(values: tuple[object, object, object]) -> str:
-        mode, owner, group = values
-        return f"{first}{more}: {mode}" + (f" {owner}:{group}" if owner else "")
-
-    return Outcome(
-        control.id, control.path, host.name, status, said(before), said(after), reason, NOT_OFFERED if status == "held" else None
-    )
+RESTARTED_FOR = "ninepaths.kubernetes/restarted-for"
 
 
 def sysctls(host: Host, draft: HostDraft, selected: Iterable[Selected]) -> None:
@@ -130,16 +53,20 @@ def component(host: Host, found: Component, draft: HostDraft, selected: Sequence
     """A component's flags and documents. Raises PlanError."""
     target = ComponentTarget(host, found, around)
     verdict = _judged(host, found.path, lambda: judge(target, selected))
-    draft.outcomes += verdict.outcomes
-    flags = _flags(found, verdict)
+    flags = _flags(host, found, verdict)
     mounts = [mount for item in verdict.applied if _is_own(item, verdict) for mount in item.control.mounts]
     documents = [item for item in verdict.applied if item.control.document and _is_own(item, verdict)]
     draft.edits += _documents(host, found, documents)
+    changed = [show(item.rule.wanted) for item in documents if not verdict.changes(item.key)]
+    draft.outcomes += [_restarted(outcome, found, documents, changed) for outcome in verdict.outcomes]
     try:
         text = static_pod.edited(found.pod, found.argv, flags, mounts)
         bind = found.argv.value("bind-address")
         if flags.get("bind-address") and bind:
             text = static_pod.with_probe_host(text, bind, str(flags["bind-address"]))
+        if text == found.pod.text and changed:
+            # The arguments stay, so nothing else would make the kubelet start the component anew.
+            text = static_pod.with_annotation(text, RESTARTED_FOR, _versions(host, changed))
         if text == found.pod.text:
             return verdict
         after = host.knowledge.pod(text, found.name)
@@ -156,13 +83,30 @@ def component(host: Host, found: Component, draft: HostDraft, selected: Sequence
     return verdict
 
 
-def _flags(found: Component, verdict: Verdict) -> dict[str, str | None]:
-    """Flags that change, new ones in the order of their controls' ids."""
+def _restarted(outcome: Outcome, found: Component, documents: Sequence[Item], changed: Sequence[str]) -> Outcome:
+    path = next((show(item.rule.wanted) for item in documents if item.id == outcome.id), None)
+    if path not in changed:
+        return outcome
+    reason = f"{path} is not what was written there, or {found.name} is older than it; it is put right and {found.name} restarted"
+    return replace(outcome, reason=reason)
+
+
+def _versions(host: Host, paths: Sequence[str]) -> str:
+    """What stands at these paths now: another change of theirs is another restart."""
+    seen = [(path.rpartition("/")[2], host.file(path)) for path in sorted(paths)]
+    return " ".join(f"{name}@{str(entry.get('sha256'))[:12]}-{int(entry.get('mtime') or 0)}" for name, entry in seen)
+
+
+def _flags(host: Host, found: Component, verdict: Verdict) -> dict[str, str | None]:
+    """Flags that change, new ones in the order of their controls' ids. Raises PlanError."""
     flags: dict[str, str | None] = {}
     for item in sorted(verdict.applied, key=lambda item: item.id):
         if verdict.changes(item.key):
             value = verdict.planned[item.key]
             flags[item.key] = None if value is None else show(value)
+            if value is None and found.argv.from_environment(item.key) is not None:
+                cause = f"--{item.key} has to go, but a variable of the container sets it"
+                raise PlanError(host.name, found.path, cause, "take the variable out of the manifest, then run again")
         for name in item.drops:
             if found.argv.of(name):
                 flags[name] = None

@@ -18,12 +18,17 @@ Hosts = Mapping[str, Host]
 def mismatches(inventory: Inventory, hosts: Hosts) -> list[PlanError]:
     """Hosts in a wrong group, and machines that are no node of the cluster."""
     errors: list[PlanError] = []
+    if not inventory.control_plane:
+        errors.append(PlanError(None, None, "the inventory has no host in the group kube_control_plane", "put every control plane into that group"))
     nodes = node_names(inventory, hosts)
     for name, host in hosts.items():
         if name not in inventory.hosts:
             continue
         running = [component for component in STATIC_PODS if component in (host.seen.get("components") or {})]
-        if name in inventory.control_plane and APISERVER not in running:
+        if host.seen.get("kubelet") and not host.joined:
+            advice = "run the prepare playbook and kubeadm join on it, or take it out of the inventory"
+            errors.append(PlanError(name, None, "it has not joined a cluster", advice))
+        elif name in inventory.control_plane and APISERVER not in running:
             errors.append(
                 PlanError(
                     name,

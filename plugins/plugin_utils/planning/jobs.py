@@ -104,7 +104,7 @@ class HostJobs:
         """The FileChange; None where the path is already as it should be."""
         before = self.state.get(edit.path) or self.host.file(edit.path)
         after = _after(before, edit)
-        if all(before.get(key) == after.get(key) for key in ("type", "mode", "owner", "group", "sha256", "target")):
+        if not _different(before, after):
             return None
         self.changes.append(self._change(edit, before, after))
         self.state[edit.path] = after
@@ -207,6 +207,15 @@ def _lower(one: str | None, other: str | None) -> str | None:
     if one is None or other is None:
         return one or other
     return f"{int(one, 8) & int(other, 8):04o}"
+
+
+def differs(before: Mapping[str, Any], edit: Edit) -> bool:
+    """Whether an edit would change a path that is as `before`."""
+    return _different(before, _after(before, edit))
+
+
+def _different(before: Mapping[str, Any], after: Mapping[str, Any]) -> bool:
+    return any(before.get(key) != after.get(key) for key in ("type", "mode", "owner", "group", "sha256", "target"))
 
 
 def _after(before: Mapping[str, Any], edit: Edit) -> dict[str, Any]:

@@ -86,6 +86,10 @@ class Target(ABC):
     def resolve(self, control: Control, value: object) -> Value | None:
         """The literal value that a control wants here: references looked up, documents named. None: there is none."""
 
+    def rule(self, control: Control, value: Value | None) -> Rule:
+        """What a control wants here, given its literal value. Raises MergeError."""
+        return Rule(str(control.merge), value, control.refuse, control.unset_ok, control.refuse_below, control.allowed)
+
     @abstractmethod
     def inapplicable(self, control: Control) -> str | None:
         """Why the control means nothing here."""
@@ -171,9 +175,8 @@ def _items(target: Target, selected: Iterable[Selected]) -> tuple[list[Item], li
             continue
         value = target.resolve(control, entry.value)
         missing = entry.value.name if value is None and isinstance(entry.value, Ref) else None
-        rule = Rule(str(control.merge), value, control.refuse, control.unset_ok, control.refuse_below)
         unlike = target.resolve(control, control.differs_from) if control.differs_from else None
-        items.append(Item(control, str(control.sets), rule, missing, unlike, entry.strict, target.drops(control)))
+        items.append(Item(control, str(control.sets), target.rule(control, value), missing, unlike, entry.strict, target.drops(control)))
     lists = {item.key for item in items if isinstance(item.rule.wanted, tuple) or target.is_list(item.key)}
     return [_as_list(item) if item.key in lists else item for item in items], outcomes
 

@@ -8,13 +8,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.controls.flags import ETCD, Flags
-from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.controls.merge import Value
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.controls.merge import MergeError, Value, show, truth
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.controls.versions import order
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.documents import config_file, static_pod
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.documents.argv import COLLECTING, MAPS, SEPARATE, Argv
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.documents.config_file import ConfigFile
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.documents.static_pod import StaticPod
 
+_GATES = "feature-gates"
 KUBELET_KIND = "KubeletConfiguration"
 
 
@@ -89,6 +90,18 @@ class Knowledge:
         known = self.flags.flag(component, minor, name)
         return known is not None and known.type in SEPARATE
 
+    def default(self, component: str, minor: str, name: str) -> str | None:
+        """What a flag is where nobody sets it, as a command line would hold it; None where the version does not say."""
+        known = self.flags.flag(component, minor, name)
+        return None if known is None or known.default in (None, "") else str(known.default)
+
+    def spelled(self, component: str, minor: str, name: str, values: tuple[str, ...]) -> tuple[str, ...]:
+        """A flag's values in one spelling: the components read 1, t and True as true, and kube:Gate as Gate."""
+        known = self.flags.flag(component, minor, name)
+        if name != _GATES and (known is None or known.type not in ("bool", "mapStringBool")):
+            return values
+        return tuple(_spelled(value.removeprefix("kube:") if name == _GATES else value) for value in values)
+
     def next_minor(self, component: str, minor: str) -> str | None:
         """The minor after this one, if there is data for it."""
         later = [other for other in self.flags.minors(component) if order(other) > order(minor)]
@@ -108,3 +121,11 @@ class Knowledge:
                 found.update(".".join(parts[:length]) for length in range(1, len(parts) + 1))
             self._fields[key] = frozenset(found)
         return self._fields[key]
+
+
+def _spelled(value: str) -> str:
+    name, equals, text = value.rpartition("=")
+    try:
+        return f"{name.strip()}{equals}{show(truth(text.strip()))}"
+    except MergeError:
+        return value  # the component refuses it too

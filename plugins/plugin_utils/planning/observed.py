@@ -33,6 +33,8 @@ STAT = (
     "/usr/local/lib/ninepaths/*",
     "/etc/systemd/system/ninepaths-*",
 )
+# Start times are counted in clock ticks since boot, so they are about a second off.
+_SLACK_S = 2.0
 ABSENT: Mapping[str, Any] = {"type": "absent"}
 
 
@@ -66,10 +68,21 @@ class Component:
     seen: Mapping[str, Any]
 
     @property
+    def runs(self) -> bool:
+        """Whether a process of the static pod was found."""
+        return bool(self.seen.get("argv"))
+
+    @property
     def stale(self) -> bool:
         """Whether the running process was not started with what the manifest says."""
-        running = tuple(self.seen.get("argv") or ())
-        return bool(running) and running != self.pod.running()
+        return self.runs and not self.pod.starts(self.seen["argv"])
+
+    def unresolved(self, flag: str) -> str | None:
+        """A variable in the flag's value that neither the manifest nor the running process tells."""
+        if len(self.seen.get("argv") or ()) == len(self.pod.items):
+            return None
+        indexes = [occurrence.index + occurrence.width - 1 for occurrence in self.argv.of(flag)]
+        return next((name for index in indexes if (name := self.pod.unknown_variable(index))), None)
 
 
 @dataclass(frozen=True)
@@ -84,6 +97,11 @@ class Host:
     @property
     def node(self) -> str:
         return str(self.seen["host"].get("node") or self.seen["host"].get("hostname") or self.name)
+
+    @property
+    def joined(self) -> bool:
+        """Whether kubeadm has made the machine a node; a kubelet alone is only installed."""
+        return self.seen.get("layout") != "none"
 
     @property
     def cluster(self) -> Mapping[str, Any] | None:
@@ -101,6 +119,11 @@ class Host:
     def exists(self, path: str) -> bool:
         return self.file(path)["type"] != "absent" or bool(self.seen.get("certificates", {}).get(path))
 
+    def newer(self, path: str, started: float | None) -> bool:
+        """Whether a file was changed after a process had started."""
+        mtime = self.file(path).get("mtime")
+        return started is not None and mtime is not None and float(mtime) > started + _SLACK_S
+
     def certificate(self, path: str | None) -> Mapping[str, Any] | None:
         """The first certificate of a file."""
         found = self.seen.get("certificates", {}).get(path or "") or [None]
@@ -115,7 +138,7 @@ class Host:
     def kubelet(self) -> Kubelet | None:
         """Raises PlanError."""
         seen = self.seen.get("kubelet")
-        if not seen:
+        if not seen or not self.joined:
             return None
         minor = self._minor([seen.get("version"), self.node_version], "the kubelet's version is not known", seen.get("unit"))
         path = seen.get("config")
@@ -138,7 +161,8 @@ class Host:
             raise PlanError(self.name, path, str(error), "mend the manifest, then run again") from error
         versions = [seen.get("version"), pod.image_tag, (self.cluster or {}).get("version") if name != ETCD else None]
         minor = self._minor(versions, f"the version of {name} is not known", path)
-        return Component(name, minor, path, pod, self._argv(pod.items, name, minor), seen)
+        argv = self._argv(_started(pod, seen.get("argv") or ()), name, minor)
+        return Component(name, minor, path, pod, _with_environment(argv, pod) if name == ETCD else argv, seen)
 
     def _config(self, path: str, minor: str) -> ConfigFile:
         text = self._text(path, "the kubelet's configuration")
@@ -183,6 +207,20 @@ class Host:
         raise PlanError(
             self.name, file, f"{cause} ({seen or 'nothing was reported'})", "start it, or give its image a version as tag, then run again"
         )
+
+
+def _started(pod: StaticPod, argv: Sequence[str]) -> tuple[str, ...]:
+    """The command line with its variables filled in: as the manifest says, and where that does not tell, as the process was started."""
+    expected = pod.running()
+    if len(argv) != len(expected):
+        return expected
+    return tuple(argv[index] if pod.unknown_variable(index) else item for index, item in enumerate(expected))
+
+
+def _with_environment(argv: Argv, pod: StaticPod) -> Argv:
+    """etcd reads ETCD_<FLAG> for every flag that its command line does not have."""
+    found = [(name.removeprefix("ETCD_"), value) for name, value in pod.environment().items() if name.startswith("ETCD_") and value]
+    return replace(argv, environment=tuple(sorted((name.replace("_", "-").lower(), value) for name, value in found)))
 
 
 def hosts_of(observations: Mapping[str, Observation], knowledge: Knowledge) -> dict[str, Host]:

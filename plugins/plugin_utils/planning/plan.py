@@ -6,13 +6,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.controls.controls import Control
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.controls.flags import Flags
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.controls.selection import Selected, select
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.controls.settings import Settings
-from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.planning import approver, deviations, evaluate, inventory, jobs, proxy, serving, sources
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.planning import (
+    approver,
+    deviations,
+    evaluate,
+    file_modes,
+    inventory,
+    jobs,
+    proxy,
+    serving,
+    sources,
+)
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.planning.drafts import HostDraft
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.planning.jobs import HostJobs
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.planning.judge import Verdict
@@ -106,7 +117,7 @@ class _Planner:
     def _host(self, name: str) -> None:
         host, draft = self.hosts[name], self.drafts[name]
         files = [entry for entry in self.chosen if entry.control.files]
-        evaluate.files(host, draft, files)
+        file_modes.evaluate(host, draft, files)
         evaluate.sysctls(host, draft, self._of("host"))
         if host.kubelet:
             wave = "control_plane_kubelets" if APISERVER in host.components or name in self.inventory.control_plane else "kubelets"
@@ -128,14 +139,29 @@ class _Planner:
         program = self.assets.get(approver.PROGRAM)
         if program is not None and not serving.others(planes) and self.conditions["cluster-ca-key"] is None:
             for host in planes:
-                serving.install_approver(host, self.drafts[host.name], program, {**known, **names})
+                wrong = serving.install_approver(host, self.drafts[host.name], program, {**known, **names})
+                if wrong:
+                    self._certificate_change(host.node, wrong)
         waiting = set(serving.waiting_requests(self.inventory, self.hosts)) & set(names)
+        for node in waiting:
+            self._certificate_change(node, "a request of its kubelet for a serving certificate waits to be approved")
         expect = [node for node in self.serving.coming if node in names]
+        for node in expect:
+            self._certificate_change(node, "its kubelet does not serve a certificate that every control plane can verify")
         if expect or waiting:
             self.cluster_steps["certificates"] = [jobs.approve_step(names, expect)]
             target = "CertificateSigningRequests of " + ", ".join(sorted({*expect, *waiting}))
             reason = "Their kubelets ask the cluster's signer for a serving certificate."
             self.changes.append(Change(self.elected.name, "certificates", (serving.BOOTSTRAP,), target, True, None, None, "", None, reason))
+
+    def _certificate_change(self, node: str, reason: str) -> None:
+        """A control that is met by the kubelet's configuration alone is not met: what gives it a certificate has to change."""
+        for draft in self.drafts.values():
+            if draft.node == node:
+                draft.outcomes = [
+                    replace(outcome, status="change", reason=reason) if outcome.id == serving.BOOTSTRAP and outcome.status == "ok" else outcome
+                    for outcome in draft.outcomes
+                ]
 
     def _components(self, name: str) -> None:
         host, draft = self.hosts[name], self.drafts[name]

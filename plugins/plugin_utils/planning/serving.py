@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.controls.settings import Settings
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.documents.config_file import effective
-from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.planning import approver
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.planning import approver, jobs
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.planning.drafts import ROOT, Edit, HostDraft
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.planning.evaluate import BOOTSTRAP_FIELD, own_directory
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.planning.inventory import control_planes, node_names
@@ -73,9 +73,9 @@ def conditions(inventory: Inventory, hosts: Hosts, assets: Mapping[str, bytes]) 
     """The conditions of the whole cluster that do not depend on what is planned. Values: why one does not hold, None where it does."""
     planes = control_planes(inventory, hosts)
     missing = [name for name in inventory.control_plane if name not in hosts]
-    unseen = (
-        f"{', '.join(missing)} could not be observed: {inventory.unreachable.get(missing[0], 'no reason is known')}" if missing else None
-    )
+    unseen = None if planes else "no control plane was observed"
+    if missing:
+        unseen = f"{', '.join(missing)} could not be observed: {inventory.unreachable.get(missing[0], 'no reason is known')}"
     return {
         "cluster-ca-key": unseen or _ca_key(planes),
         "serving-csr-approver": _approver(planes, assets, unseen),
@@ -234,18 +234,23 @@ def waiting_requests(inventory: Inventory, hosts: Hosts) -> tuple[str, ...]:
     return tuple(sorted(found))
 
 
-def install_approver(host: Host, draft: HostDraft, program: bytes, nodes: Mapping[str, Mapping[str, list[str]]]) -> None:
-    """Our approver on a control plane: its program and units, and which names each node may have."""
+def install_approver(host: Host, draft: HostDraft, program: bytes, nodes: Mapping[str, Mapping[str, list[str]]]) -> str | None:
+    """Our approver on a control plane: its program and units, and which names each node may have. Returns what is not right about it."""
     reason = "It approves the kubelets' requests for serving certificates, now and when they are renewed."
-    draft.edits.append(own_directory((BOOTSTRAP,)))
+    edits = [own_directory((BOOTSTRAP,))]
     found = approver.assets(program, nodes)
     for directory in sorted({asset.path.rpartition("/")[0] for asset in found if asset.path.startswith("/usr/local/")}):
-        draft.edits.append(Edit("files", directory, "dir", None, None, "0700", ROOT, ROOT, (BOOTSTRAP,), None, reason))
+        edits.append(Edit("files", directory, "dir", None, None, "0700", ROOT, ROOT, (BOOTSTRAP,), None, reason))
     for asset in found:
-        draft.edits.append(Edit("files", asset.path, "file", asset.content, None, asset.mode, ROOT, ROOT, (BOOTSTRAP,), None, reason))
+        edits.append(Edit("files", asset.path, "file", asset.content, None, asset.mode, ROOT, ROOT, (BOOTSTRAP,), None, reason))
     running = approver.TIMER in ((host.cluster or {}).get("approvers") or ())
     if not running or any(host.file(asset.path).get("sha256") != sha256(asset.content) for asset in found):
         draft.units = (approver.TIMER,)
+    draft.edits += edits
+    wrong = [edit.path for edit in edits if jobs.differs(host.file(edit.path), edit)]
+    if wrong:
+        return f"of what approves requests here {wrong[0]} is not as it was written" + (f", and {len(wrong) - 1} more" if wrong[1:] else "")
+    return None if running else f"{approver.TIMER}, which approves requests here, does not run"
 
 
 def _is_ip(text: str) -> bool:

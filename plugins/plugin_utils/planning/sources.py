@@ -121,6 +121,8 @@ class _Arguments:
         given = config.values(self.component, key)
         raw = ",".join(given) if given else self.written.get(key)
         there = None if raw is None else like(wanted, raw)
+        if isinstance(there, tuple):
+            there = self.knowledge.spelled(self.component, self.minor, key, there)
         finals = [verdict.planned[key] for verdict in verdicts]
         final = finals[0]
         own = [item for item in items if final is not None and item.rule.wanted is not None and show(final) == show(item.rule.wanted)]

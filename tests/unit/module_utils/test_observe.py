@@ -18,7 +18,7 @@ from tls_material import Authority, kubeconfig
 
 KEYS = {
     "schema", "at", "took_ms", "host", "layout", "problems", "kubelet", "components", "manifests_foreign", "files", "certificates",
-    "listening", "sysctls", "accounts", "journals", "cluster", "proofs",
+    "listening", "sysctls", "accounts", "journals", "cluster", "proofs", "places",
 }  # fmt: skip
 REQUEST: dict[str, Any] = {"schema": 1, "stat": [], "sysctls": [], "accounts": [], "prove": [], "addresses": {}}
 
@@ -110,6 +110,25 @@ def test_a_worker(worker: tuple[FakeNode, FakeRun]) -> None:
         *kubelet["dropins"],
     }
     assert observation["certificates"][KUBELET_CLIENT][0]["subject"]["cn"] == "system:node:node-w1"
+
+
+def test_a_kubelet_without_config_reads_no_file(worker: tuple[FakeNode, FakeRun]) -> None:
+    node, run = worker
+    node.write("/proc/40/cmdline", "/usr/bin/kubelet\0--kubeconfig=/etc/kubernetes/kubelet.conf\0")
+    observation = look(node, run, places={"kubelet.config": [""]})
+    assert observation["kubelet"]["config"] is None and observation["places"] == {"kubelet.config": []}
+    assert "text" not in observation["files"].get("/var/lib/kubelet/config.yaml", {})
+
+
+def test_files_that_the_kubelet_names_are_looked_at(worker: tuple[FakeNode, FakeRun]) -> None:
+    node, run = worker
+    observation = look(node, run, places={"kubelet.config": [""], "kubelet.kubeconfig": [""], "etcd.data_dir": ["", "*"]})
+    assert observation["places"] == {
+        "etcd.data_dir": [],
+        "kubelet.config": ["/var/lib/kubelet/config.yaml"],
+        "kubelet.kubeconfig": ["/etc/kubernetes/kubelet.conf"],
+    }
+    assert observation["files"]["/etc/kubernetes/kubelet.conf"]["mode"] == "0600"
 
 
 def test_a_stopped_kubelet_is_seen_and_not_started(worker: tuple[FakeNode, FakeRun]) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 import base64
 import copy
 import hashlib
+import json
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import Any
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils import _yaml
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.controls import controls, flags
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.controls.settings import Settings
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.documents import static_pod
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.planning import approver
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.planning.model import Inventory, Plan
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.planning.plan import START, plan
@@ -106,6 +108,19 @@ def base_host(name: str, address: str, minor: str, config: str | None = None) ->
         "proofs": [],
         "accounts": {"etcd": None},
         "cluster": None,
+        "places": {
+            "cluster.pki": [],
+            "controller_manager.kubeconfig": [],
+            "etcd.data_dir": [],
+            "kubelet.client_ca": [f"{PKI}/ca.crt"],
+            "kubelet.config": [KUBELET_CONFIG],
+            "kubelet.dropins": [],
+            "kubelet.environment_files": [FLAGS_ENV],
+            "kubelet.kubeconfig": ["/etc/kubernetes/kubelet.conf"],
+            "kubelet.manifests": [],
+            "kubelet.unit_files": [],
+            "scheduler.kubeconfig": [],
+        },
         "certificates": {f"{PKI}/ca.crt": [certificate()], "/var/lib/kubelet/pki/kubelet.crt": [certificate()]},
         "kubelet": {
             "unit": "kubelet.service",
@@ -152,6 +167,18 @@ def control_plane(name: str, address: str, minor: str) -> dict[str, Any]:
         host["files"][f"{PKI}/{path}"] = file(mode="0644" if path.endswith((".crt", ".pub")) else "0600")
     host["files"]["/var/lib/etcd"] = directory("0700")
     host["files"][PKI] = directory()
+    host["files"][MANIFESTS] = directory()
+    for component in ("scheduler", "controller-manager"):
+        host["files"][f"/etc/kubernetes/{component}.conf"] = file()
+    host["places"].update(
+        {
+            "cluster.pki": [PKI],
+            "controller_manager.kubeconfig": ["/etc/kubernetes/controller-manager.conf"],
+            "etcd.data_dir": ["/var/lib/etcd"],
+            "kubelet.manifests": [MANIFESTS],
+            "scheduler.kubeconfig": ["/etc/kubernetes/scheduler.conf"],
+        }
+    )
     for path in ("apiserver.crt", "etcd/server.crt", "etcd/peer.crt"):
         host["certificates"][f"{PKI}/{path}"] = [certificate()]
     return host
@@ -289,6 +316,7 @@ def _files(after: Cluster, name: str, step: Mapping[str, Any]) -> None:
 
 def _kubelet(after: Cluster, name: str, step: Mapping[str, Any]) -> None:
     _files(after, name, step)
+    after[name]["kubelet"]["started"] = STARTED
     if step["expect"]["argv"] is not None:
         after[name]["kubelet"]["argv"] = step["expect"]["argv"]
 
@@ -299,7 +327,7 @@ def _static_pods(after: Cluster, name: str, step: Mapping[str, Any]) -> None:
         seen = after[name]["components"][component]
         assert {key: seen[key] for key in change["old"]} == change["old"]
         assert argv(after[name]["files"][change["file"]["path"]]["text"]) == change["argv"]
-        seen.update(argv=change["argv"], pid=seen["pid"] + 1000, uid=seen["uid"] + "+")
+        seen.update(argv=change["argv"], pid=seen["pid"] + 1000, uid=seen["uid"] + "+", started=STARTED)
 
 
 def _approve(after: Cluster, name: str, step: Mapping[str, Any]) -> None:
@@ -342,3 +370,36 @@ _STEPS = {
     "units": _units,
     "sysctls": _sysctls,
 }
+
+
+@lru_cache(maxsize=16)
+def _hardened(minor: str, profile: str) -> Cluster:
+    hosts = cluster(minor)
+    return carried_out(hosts, planned(hosts, profile=profile))
+
+
+def hardened(minor: str = "1.36", profile: str = "recommended") -> Cluster:
+    """A cluster as a harden run leaves it."""
+    return copy.deepcopy(_hardened(minor, profile))
+
+
+def with_manifest(hosts: Cluster, component: str, text: str, host: str = "cp1") -> Cluster:
+    """The cluster with another manifest, and the process that the kubelet starts from it (variables with literal values filled in)."""
+    hosts[host]["files"][f"{MANIFESTS}/{component}.yaml"] = file(text)
+    hosts[host]["components"][component]["argv"] = list(static_pod.parse(text, component).running())
+    return hosts
+
+
+def with_flags(
+    hosts: Cluster, component: str, *flags: str, without: Iterable[str] = (), environment: Mapping[str, str] | None = None, host: str = "cp1"
+) -> Cluster:
+    """The cluster with flags added to and taken from a manifest and its process, and with variables of its container."""
+    lines = hosts[host]["files"][f"{MANIFESTS}/{component}.yaml"]["text"].splitlines(keepends=True)
+    lines = [line for line in lines if not any(line.strip().startswith(f"- --{name}=") for name in without)]
+    at = lines.index(f"    - {component}\n") + 1
+    lines[at:at] = [f"    - {flag}\n" for flag in flags]
+    if environment:
+        at = next(number for number, line in enumerate(lines) if line.startswith("    image: "))
+        entries = "".join(f"    - name: {name}\n      value: {json.dumps(value)}\n" for name, value in environment.items())
+        lines[at:at] = ["    env:\n" + entries]
+    return with_manifest(hosts, component, "".join(lines), host)

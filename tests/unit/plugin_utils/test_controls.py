@@ -234,8 +234,9 @@ def test_settings_exist_with_the_type_of_their_value(control: Control) -> None:
     for entry in known:
         comparable = entry and any(entry.type in names for names in TYPES.values())
         if entry and comparable and not isinstance(control.value, (Ref, type(None))):
-            # etcd's help names no types: its lists are strings.
-            assert entry.type in TYPES[type(control.value)] or (control.component == "etcd" and entry.type == "string")
+            # etcd's help names no types: its lists are strings. What must be absent is a list of values, whatever the flag holds.
+            listed = control.merge == "absent" and isinstance(control.value, tuple)
+            assert listed or entry.type in TYPES[type(control.value)] or (control.component == "etcd" and entry.type == "string")
 
 
 @pytest.mark.parametrize("control", [control for control in ALL if control.drops or control.conflicts], ids=lambda c: c.id)
@@ -335,7 +336,10 @@ def test_a_mistake_is_named(change: dict[str, object], cause: str) -> None:
 @pytest.mark.parametrize(
     ("change", "cause"),
     [
-        ({"files": {"paths": []}}, "files: mode, or owner and group, must be there"),
+        ({"files": {"paths": []}}, "files.paths must be a list of texts and mappings"),
+        ({"files": {"paths": ["/x"]}}, "files: mode, or owner and group, must be there"),
+        ({"files": {"paths": [{"ref": "moon.dust"}], "mode": "0600"}}, "files.paths.ref is 'moon.dust'"),
+        ({"files": {"paths": [{"ref": "etcd.data_dir", "below": "../x"}], "mode": "0600"}}, "files.paths.below must be a pattern inside"),
         ({"files": {"paths": ["etc"], "mode": "0600"}}, "files.path 'etc' must be absolute"),
         ({"files": {"paths": ["/etc/../root"], "mode": "0600"}}, "files.path '/etc/../root' must be absolute"),
         ({"files": {"paths": ["/etc"], "mode": "600"}}, "files.mode must be four octal digits"),

@@ -76,7 +76,7 @@ def test_a_config_map_that_lacks_what_the_hosts_have_is_a_change() -> None:
         hosts,
         "kubeadm-config",
         "ClusterConfiguration",
-        "".join(line for line in text.splitlines(keepends=True) if "30" not in line and "maxage" not in line),
+        "".join(line for line in text.splitlines(keepends=True) if "366" not in line and "maxage" not in line),
     )
     done = planned(hosts)
     assert {wave for wave, names in done.waves.items() if names} == {"cluster"}
