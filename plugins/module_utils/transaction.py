@@ -147,8 +147,9 @@ class Transaction:
         return failed
 
     def _end_failed(self, cause: str, error: TransactionError) -> str:
+        hint = f" ({error.advice})" if error.advice else ""
         advice = (
-            f"{error.advice or 'put it back by hand'}. Then run the playbook again, which goes on with the undo; "
+            f"take away what is in the way, or put it back by hand{hint}, then run the playbook again: it goes on with the undo; "
             f"or keep what is there, and move {self.directory} to another place"
         )
         self._end(
