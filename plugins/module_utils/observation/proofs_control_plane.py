@@ -211,7 +211,14 @@ def secrets_at_rest(scene: Scene) -> list[dict[str, Any]]:
     encrypted = [value for value in values if value.startswith(ENCRYPTED)]
     # The prefix is k8s:enc:<provider>:<version>:<key name>:, none of it secret.
     providers = sorted({value.split(b":", 4)[2].decode("ascii", "replace")[:32] for value in encrypted})
-    evidence = {"request": "read Secrets without the apiserver", "read": len(values), "encrypted": len(encrypted), "providers": providers}
+    evidence = {
+        "request": "read Secrets without the apiserver",
+        "expected": "all of them",
+        "answer": f"{len(encrypted)} of {len(values)} are encrypted",
+        "read": len(values),
+        "encrypted": len(encrypted),
+        "providers": providers,
+    }
     proof, to = Proof("secrets_at_rest", 4), f"etcd {servers[0].address}:{servers[0].port}"
     return [proofs.record(scene.node, proof, FORBIDDEN, to, len(encrypted) == len(values), evidence, argv)]
 
