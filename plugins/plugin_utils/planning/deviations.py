@@ -10,7 +10,8 @@ from dataclasses import replace
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.controls.selection import Selected
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.planning import inventory as cluster_inventory
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.planning.drafts import HostDraft
-from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.planning.model import Inventory, Outcome, PlanError
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.planning.judge import NOT_OFFERED
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.planning.model import NOT_PART, Inventory, Outcome, PlanError
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.planning.observed import APISERVER, STATIC_PODS, Component, Host
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.planning.serving import BOOTSTRAP
 
@@ -61,8 +62,10 @@ def unobserved(chosen: Iterable[Selected], inventory: Inventory, hosts: Mapping[
             on_plane = name in inventory.control_plane or (component == "etcd" and name in inventory.etcd)
             if component == "kube-proxy" or (component in STATIC_PODS and not on_plane):
                 continue
-            reason = f"could not be observed: {inventory.unreachable.get(name, 'no reason is known')}"
-            found.append(Outcome(entry.control.id, entry.control.path, name, "held", reason=reason, held_by="observation"))
+            reason, held_by = f"could not be observed: {inventory.unreachable.get(name, 'no reason is known')}", "observation"
+            if entry.control.held:  # whatever that host looks like
+                reason, held_by = entry.control.held, NOT_OFFERED
+            found.append(Outcome(entry.control.id, entry.control.path, name, "held", reason=reason, held_by=held_by))
     return found
 
 
@@ -152,7 +155,7 @@ def open_transactions(hosts: Mapping[str, Host]) -> list[PlanError]:
 
 def warnings(inventory: Inventory, hosts: Mapping[str, Host]) -> list[str]:
     found = [f"node {node} is in the cluster, but not in the inventory" for node in cluster_inventory.strangers(inventory, hosts)]
-    found += [f"{name} was not observed: {reason}" for name, reason in sorted(inventory.unreachable.items())]
+    found += [f"{name} was not observed: {reason}" for name, reason in sorted(inventory.unreachable.items()) if reason != NOT_PART]
     for name, host in hosts.items():
         found += [
             f"{name}: an interrupted run left {entry['id']} open" for entry in host.seen.get("journals") or () if entry["state"] == "open"
