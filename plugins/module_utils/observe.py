@@ -31,6 +31,7 @@ UNIT_PROPERTIES = "Id,LoadState,ActiveState,MainPID,FragmentPath,DropInPaths,Env
 ENVIRONMENT_FILE = re.compile(r"(/\S+) \(ignore_errors=(?:yes|no)\)")
 TRANSACTIONS = "/var/lib/ninepaths/transactions"
 JOURNAL_LIMIT = 16 << 20
+SHAPE_LIMIT = 64 << 10
 SYSCTL = re.compile(r"[a-z0-9_-]+(?:\.[A-Za-z0-9_-]+)+")
 VERSION = re.compile(r"\bv\d+\.\d+\.\d+\S*")
 CERTIFICATES = (
@@ -67,6 +68,7 @@ def observe(request: Mapping[str, Any], run: Run, host: Host) -> dict[str, Any]:
     node = _node(sight, kubelet) if kubeadm else None
     found = layout.find_components(host, node, sight.booted) if node else {}
     components = _components(sight, found) if kubeadm else {}
+    foreign = _foreign(seen) if kubeadm else []
     _documents(seen, kubelet)
     _certificates(seen, kubelet, components)
     observation: dict[str, Any] = {
@@ -76,7 +78,8 @@ def observe(request: Mapping[str, Any], run: Run, host: Host) -> dict[str, Any]:
         "layout": "kubeadm" if kubeadm else "none",
         "kubelet": kubelet,
         "components": components,
-        "manifests_foreign": _foreign(seen) if kubeadm else [],
+        "manifests_foreign": foreign,
+        "manifest_shapes": _shapes(seen, foreign),
         "listening": _listening(sight, kubelet, components),
         "sysctls": {name: _sysctl(host, name) for name in request.get("sysctls", ())},
         "accounts": {name: _account(name) for name in request.get("accounts", ())},
@@ -195,6 +198,20 @@ def _foreign(seen: Collection) -> list[str]:
     found = layout.foreign_manifests(seen.host, _manifests(seen))
     for path in found:
         seen.describe(path)
+    return found
+
+
+def _shapes(seen: Collection, paths: Iterable[str]) -> dict[str, str]:
+    """What tells whether a manifest is YAML, and nothing of what it says: any letter is an a, any digit a 1. JSON that is whole needs none."""
+    found = {}
+    for path in paths:
+        text = (seen.read(path) or b"").decode("utf-8", "replace")
+        if len(text) > SHAPE_LIMIT:
+            continue
+        try:
+            json.loads(text)
+        except ValueError:
+            found[path] = re.sub(r"\d", "1", re.sub(r"[^\W\d_]", "a", text))
     return found
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils._yaml import is_yaml
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.controls.selection import Selected
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.planning import inventory as cluster_inventory
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.planning.drafts import HostDraft
@@ -157,6 +158,11 @@ def warnings(inventory: Inventory, hosts: Mapping[str, Host]) -> list[str]:
     found = [f"node {node} is in the cluster, but not in the inventory" for node in cluster_inventory.strangers(inventory, hosts)]
     found += [f"{name} was not observed: {reason}" for name, reason in sorted(inventory.unreachable.items()) if reason != NOT_PART]
     for name, host in hosts.items():
+        found += [
+            f"{name}: {path}: cannot be read as YAML; kubelet ignores it, too"
+            for path, shape in (host.seen.get("manifest_shapes") or {}).items()
+            if not is_yaml(shape)
+        ]
         found += [
             f"{name}: an interrupted run left {entry['id']} open" for entry in host.seen.get("journals") or () if entry["state"] == "open"
         ]

@@ -28,7 +28,7 @@ def test_it_runs_with_nothing_but_an_interpreter(tmp_path: Path) -> None:
     program = tmp_path / "approver.py"
     program.write_bytes(readable.build(approver.ENTRY, REQUEST))
     done = run(program)
-    with pytest.raises(bundle.ProgramError, match="/nowhere/ninepaths/approver.json: No such file") as failure:
+    with pytest.raises(bundle.ProgramError, match=r"/nowhere/ninepaths/approver\.json: No such file") as failure:
         bundle.parse(done.stdout)
     assert failure.value.kind == "ApproverError" and done.stderr == "" and done.returncode == 1
     assert failure.value.where.startswith("approver.py:"), "a place in an error is a place in the module"
