@@ -19,6 +19,7 @@ _WORDS = {
     "quantity": "a quantity like 10Mi",
 }
 SHORT = 40
+_KINDS = ((str, "text"), (list, "a list"), (dict, "a mapping"))
 _MAP = "map[string]"
 
 
@@ -41,4 +42,4 @@ def _shown(value: object, kind: str) -> str:
         return {None: "null", True: "true", False: "false"}[value]
     if isinstance(value, (str, int, float)) and kind not in SECRETIVE and len(str(value)) <= SHORT:
         return repr(value)
-    return {str: "text", list: "a list", dict: "a mapping"}.get(type(value), "a number")
+    return next((said for python, said in _KINDS if isinstance(value, python)), "a number")
