@@ -57,19 +57,20 @@ def _held(rows: Sequence[Row], only: Collection[str]) -> list[Line]:
         names, hosts = groups.setdefault(key, ({}, []))
         names[row["id"]] = None
         hosts.extend(row["hosts"])
-    return [
-        Line(f"{len(names)} held{'' if everywhere else f' on {hosts_text(hosts)} only'}: {_why_held(by, reason, hosts)}{_named(names)}", "notice")
-        for (everywhere, by, reason), (names, hosts) in groups.items()
-    ]
+    found = []
+    for (everywhere, held_by, reason), (names, hosts) in groups.items():
+        where, whom = ("", hosts_text(hosts)) if everywhere else (f" on {hosts_text(hosts)} only", "it")
+        found.append(Line(f"{len(names)} held{where}: {_why_held(held_by, reason, whom)}{_named(names)}", "notice"))
+    return found
 
 
-def _why_held(held_by: str, reason: str, hosts: Sequence[Any]) -> str:
+def _why_held(held_by: str, reason: str, whom: str) -> str:
     said = clean(reason)
     if held_by == NOT_OFFERED:
         first = said.partition(", ")[0] if len(said) > 2 * WIDTH else said
         return f"not offered by this version: {first[:1].lower()}{first[1:].rstrip('.')}"
     if said.startswith(UNOBSERVED):
-        return f"{hosts_text(hosts)} could not be observed ({said[len(UNOBSERVED) :]})"
+        return f"{whom} could not be observed ({said[len(UNOBSERVED) :]})"
     return said
 
 
@@ -121,8 +122,8 @@ def value_text(value: Any) -> str:
 
 
 def hosts_text(hosts: Iterable[Any]) -> str:
-    """`cp1`, `w1, w2`, `12 hosts: w1, w2, w3 …`; nothing stands for the cluster as a whole."""
-    names = list(dict.fromkeys("the cluster" if host is None else clean(str(host)) for host in hosts))
+    """`cp1`, `w1, w2`, `12 hosts: w1, w2, w3 …`; the cluster as a whole, where it is about no host."""
+    names = list(dict.fromkeys(clean(str(host)) for host in hosts if host is not None)) or ["the cluster"]
     if len(names) <= HOSTS:
         return ", ".join(names)
     return f"{len(names)} hosts: {', '.join(names[:HOSTS])} …"

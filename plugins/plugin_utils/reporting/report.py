@@ -186,14 +186,14 @@ def _hosts(facts: RunFacts) -> list[dict[str, Any]]:
     return sorted(seen + missing, key=lambda entry: str(entry["name"]))
 
 
-def _earlier(first: Mapping[str, Any] | None) -> dict[tuple[str, str], Any]:
-    """What a control was before the run, by control and host, for those that were to change."""
+def _earlier(first: Mapping[str, Any] | None) -> dict[tuple[str, str], tuple[Any, Any]]:
+    """What a control was before the run, and what it was to be, by control and host, for those that were to change."""
     entries = (first or {}).get("controls", [])
-    return {(entry["id"], entry["host"]): entry["before"] for entry in entries if entry["status"] == "change"}
+    return {(entry["id"], entry["host"]): (entry["before"], entry["after"]) for entry in entries if entry["status"] == "change"}
 
 
 def _paths(
-    facts: RunFacts, controls: Iterable[Any], plan: Mapping[str, Any], earlier: Mapping[tuple[str, str], Any]
+    facts: RunFacts, controls: Iterable[Any], plan: Mapping[str, Any], earlier: Mapping[tuple[str, str], tuple[Any, Any]]
 ) -> list[dict[str, Any]]:
     known = {control.id: control for control in controls}
     rows: dict[int, dict[str, dict[str, Any]]] = {number: {} for number in PATHS}
@@ -201,7 +201,9 @@ def _paths(
         mended = (entry["id"], entry["host"]) in earlier and entry["status"] == "ok"
         row = {**{key: entry.get(key) for key in SAME}, "changed": mended}
         if mended:
-            row["before"], row["after"] = earlier[(entry["id"], entry["host"])], entry.get("before")
+            row["before"], planned = earlier[(entry["id"], entry["host"])]
+            # Of files nothing is said once they are as they should be.
+            row["after"] = planned if entry.get("before") is None else entry["before"]
         key = json.dumps(row, sort_keys=True, default=str)
         control = known.get(entry["id"])
         fresh = {

@@ -109,6 +109,12 @@ def test_what_the_run_mended_shows_what_it_was_before():
     assert (row["status"], row["before"], row["after"], row["changed"]) == ("ok", "absent", "ca.crt", True)
 
 
+def test_of_files_that_the_run_mended_it_shows_what_was_planned():
+    first, final = plan(outcome("change", before="/x: 0644", after="/x: 0600")), plan(outcome("ok"))
+    row = rows(valid(reporting.build(FACTS, CONTROLS, final, first)))[0]
+    assert (row["before"], row["after"]) == ("/x: 0644", "/x: 0600")
+
+
 def test_restarts_are_those_that_happened_in_a_harden_run_and_the_predicted_ones_else():
     results = [
         {"host": "cp1", "changed": True, "restarts": {"kubelet": 1, "etcd": 1}},

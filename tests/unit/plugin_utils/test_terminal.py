@@ -148,6 +148,11 @@ def test_the_same_change_of_many_hosts_is_one_line():
     assert below(*rows) == ["a  12 hosts: w1, w2, w3 …  f: unset → true"]
 
 
+@pytest.mark.parametrize(("hosts", "said"), [([None, "cp1"], "cp1"), ([None], "the cluster"), (["w2", "w1", "w2"], "w2, w1")])
+def test_the_cluster_as_a_whole_is_named_where_no_host_is(hosts, said):
+    assert details.hosts_text(hosts) == said
+
+
 def test_a_value_that_stays_is_not_shown_as_a_change():
     assert below(control("change", setting="--x", before="a", after="a")) == ["a  cp1  --x: a, what belongs to it is not in place"]
 
@@ -172,6 +177,11 @@ def test_held_controls_are_grouped_by_reason():
         "12 held: cp1 could not be observed (not part of this run)",
         "2 held: not offered by this version: it comes with the data-at-rest work (e1, e2)",
     ]
+
+
+def test_what_is_held_on_some_hosts_only_says_so():
+    rows = [control("change", after=1, hosts=["w1"]), control("held", reason="could not be observed: gone")]
+    assert below(*rows)[1] == "1 held on cp1 only: it could not be observed (gone) (a)"
 
 
 def test_a_control_counts_once_by_the_worst_that_it_is():
