@@ -13,10 +13,10 @@ from typing import Any, ClassVar
 from ansible.errors import AnsibleConnectionFailure, AnsibleError
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.steps.states import FAILED, UNDONE
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.execution import bundle, stages
-from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.execution.action import ActionError
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.execution.action import ActionError, display
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.execution.cluster import ClusterAction
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.planning.model import bind
-from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.reporting import terminal
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.reporting.progress import PATIENCE_S, Progress, is_bookkeeping
 
 WAVES = ["files", "kubelets", "control_plane_kubelets", "certificates", "control_planes", "cluster"]
 FOLLOW_S = 20  # one call of `follow` waits this long for a new line
@@ -54,7 +54,7 @@ class ActionModule(ClusterAction):
             lost = {
                 "host": host,
                 "file": None,
-                "cause": str(error),
+                "cause": str(error).removeprefix(f"{host}: "),
                 "advice": "the host finishes or undoes its transaction by itself; run again",
             }
             raise self.failed(task_vars, [lost]) from error
@@ -78,20 +78,21 @@ class ActionModule(ClusterAction):
         """Launch the transaction, print its journal line by line, and return the data of its `end`."""
         program = bundle.build("transaction", {"schema": 1}).decode("utf-8")
         self.program("launch", {"schema": 1, "job": job, "program": program}, task_vars)
-        began: float | None = None
-        for line in self._journal(str(job["id"]), task_vars, patience):
-            began = line["at"] if began is None else began
-            self.show([terminal.progress_line(self.host(task_vars), line["at"] - began, line["message"], line["event"])])
+        progress = Progress(self.host(task_vars))
+        for line in self._journal(str(job["id"]), task_vars, patience, progress):
+            if not is_bookkeeping(line) or display.verbosity:
+                self.show(progress.add(line))
             if line["event"] == "end":
                 return dict(line["data"])
         raise ActionError(self.host(task_vars), "the journal ended without a result", "run again: it will be finished or undone first")
 
-    def _journal(self, transaction: str, task_vars: dict[str, Any], patience: float) -> Iterator[Mapping[str, Any]]:
+    def _journal(self, transaction: str, task_vars: dict[str, Any], patience: float, progress: Progress) -> Iterator[Mapping[str, Any]]:
         """Journal lines as they come. The transaction does not depend on us, so a lost connection is only taken up again."""
         offset, lost_since, recovered = 0, None, False
         while True:
+            wait_s = PATIENCE_S if progress.waiting else FOLLOW_S
             try:
-                answer = self.program("follow", {"schema": 1, "id": transaction, "offset": offset, "wait_s": FOLLOW_S}, task_vars)
+                answer = self.program("follow", {"schema": 1, "id": transaction, "offset": offset, "wait_s": wait_s}, task_vars)
                 if not answer["alive"] and not answer["lines"]:  # killed, and no end line yet
                     recovered = self._recover(transaction, task_vars, recovered)
             except AnsibleConnectionFailure:
@@ -102,6 +103,8 @@ class ActionModule(ClusterAction):
                 continue
             lost_since = None
             yield from answer["lines"]
+            if not answer["lines"]:
+                self.show(progress.still())
             offset, recovered = answer["offset"], recovered and not answer["lines"]
             if any(line["event"] == "end" for line in answer["lines"]):
                 return

@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.controls.controls import load
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.controls.flags import Flags
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.documents import edit
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.documents.kinds import misfit
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.execution.action import _plain
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.execution.single import SingleAction, Wish
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.planning.drafts import Edit, HostDraft
@@ -83,7 +84,9 @@ def _checked(host: Host, found: Kubelet, name: str, value: Any) -> tuple[str, ..
     if known is None:
         raise _unknown(host, found, name)
     if not _fits(value, known.type):
-        raise PlanError(host.name, None, f"{name}: its value is not of the type {known.type}, or of one that is edited by hand only", CORRECT)
+        if known.type.endswith("object"):
+            raise PlanError(host.name, found.path, f"{name} holds objects, which this module does not write", "edit it by hand")
+        raise PlanError(host.name, None, misfit(name, known.type, value), CORRECT)
     path = _path(flags, found.minor, name)
     for file, dropin in found.dropins:
         inside = _get(dropin.data, path)

@@ -12,7 +12,8 @@ from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.execution imp
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.execution.action import ActionError
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.execution.cluster import ClusterAction
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.planning.plan import CONTROL_PLANES
-from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.reporting import terminal
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.reporting import differences, terminal
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.reporting import report as reporting
 
 SHORTEST_DIGEST = 12
 
@@ -37,11 +38,21 @@ class ActionModule(ClusterAction):
         made = self.plan_now(task_vars)
         self._demand(options["digest"], made, task_vars)
         spool.put("plan", "first", made)
-        self.show(terminal.plan_lines(made))
-        predicts = mode == "check" and bool(made["changes"])
-        diffs = [{"prepared": _heading(change) + change["diff"]} for change in made["changes"] if change["diff"]]
+        self._tell(made, task_vars)
+        self.show(terminal.waves_lines(made, mode))
         waves = _early_waves(made, self.reached(task_vars)["control_plane"]) if mode == "harden" else {}
-        return {**self._publish(made, waves), "changed": predicts, **({"diff": diffs} if predicts and self.diff_mode else {})}
+        published = {**self._publish(made, waves), "changed": False}
+        if mode != "check" or not self.diff_mode:
+            return published
+        diffs = differences.texts(made, self.controls())
+        self.show(differences.lines(diffs))  # Ansible shows those of a changed task only, and planning changes nothing
+        return {**published, "diff": [{"prepared": text} for text in diffs]}
+
+    def _tell(self, made: Mapping[str, Any], task_vars: dict[str, Any]) -> None:
+        """Print what will be done; what is not as it should be is counted as the report counts it."""
+        partial = self.partial(task_vars)
+        shown = {**made, "warnings": [partial, *made["warnings"]]} if partial else made
+        self.show(terminal.plan_lines(shown, reporting.tally(self.built(task_vars, made))))
 
     def _again(self, task_vars: dict[str, Any]) -> dict[str, Any]:
         """Before the control planes are touched: the same plan must come out again, less what a gate holds back."""
@@ -69,10 +80,10 @@ class ActionModule(ClusterAction):
             return
         if len(digest) < SHORTEST_DIGEST or set(digest) - set("0123456789abcdef"):
             raise ActionError(
-                self.host(task_vars), f"{digest!r} is no plan digest", f"give at least {SHORTEST_DIGEST} of its hexadecimal digits"
+                "", f"{digest!r} is no plan digest", f"give at least {SHORTEST_DIGEST} of its hexadecimal digits"
             )
         if not made["digest"].startswith(digest):
-            self.show(terminal.plan_lines(made))
+            self._tell(made, task_vars)
             cause = f"the plan is now {made['digest'][:16]}, not {digest[:16]}: the cluster or the settings have changed since"
             raise self.failed(
                 task_vars, [{"host": None, "file": None, "cause": cause, "advice": "look at the new plan with --check --diff"}]
@@ -92,8 +103,3 @@ def _early_waves(made: Mapping[str, Any], control_planes: list[str]) -> dict[str
         "plan_again": control_planes[:1] if late else [],
         "prove": sorted(touched | set(control_planes)) if touched else [],
     }
-
-
-def _heading(change: Mapping[str, Any]) -> str:
-    target = change.get("file") or change.get("object")
-    return f"# {change['host']}: {target}: {terminal.clean(str(change['reason']))} ({', '.join(change['controls'])})\n"

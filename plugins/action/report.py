@@ -11,8 +11,7 @@ from typing import Any, ClassVar
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.execution.cluster import ClusterAction
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.reporting import report as reporting
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.reporting import terminal
-
-SHOWN = 6
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.reporting.line import count
 
 
 class ActionModule(ClusterAction):
@@ -31,16 +30,18 @@ class ActionModule(ClusterAction):
                 spool.put("error", f"unobserved {host}", {"host": host, "file": None, "cause": message, "advice": None})
         built, path = self.conclude(task_vars)
         self.show(terminal.report_lines(built, str(path)))
-        found = reporting.deviations(built)
-        result = {"changed": False, "path": str(path), "deviations": found, "errors": built["errors"], "restarts": built["restarts"]}
-        complaints = [_count(len(built["errors"]), "error")] if built["errors"] else []
-        if found and (options["fail_on"] or settings.fail_on) == "deviation":
-            shown = ", ".join(found[:SHOWN]) + (f" and {len(found) - SHOWN} more" if len(found) > SHOWN else "")
-            complaints.append(f"{_count(len(found), 'deviation')}: {shown}")
-        if complaints:
-            result.update(failed=True, msg=f"{built['cluster']['name']}: {'; '.join(complaints)}; report: {path}")
-        return result
+        failures = self._failures(built, str(options["fail_on"] or settings.fail_on))
+        result = {"changed": False, "path": str(path)}
+        if failures:
+            return {**result, "failed": True, "msg": "; ".join(failures)}
+        return {**result, "deviations": reporting.deviations(built), "errors": built["errors"], "restarts": built["restarts"]}
 
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+    def _failures(self, built: Mapping[str, Any], fail_on: str) -> list[str]:
+        """Why the run fails, in short: what is printed above and stands in the report is not said again."""
+        found = [count(len(built["errors"]), "error")] if built["errors"] else []
+        tally = reporting.tally(built)
+        if fail_on == "never" or not tally.controls + tally.proofs:
+            return found
+        if built["mode"] == "harden":
+            return [*found, f"still not as wanted: {terminal.tally_text(tally)}"]
+        return [*found, f"not yet as wanted: {terminal.tally_text(tally)}", "nothing was changed"]

@@ -16,6 +16,7 @@ from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.documents imp
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.documents.argv import COLLECTING, SEPARATE
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.documents.diff import masked
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.documents.edit import EditError
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.documents.kinds import misfit
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.execution.action import _plain
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.execution.single import SingleAction, Wish
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.planning.drafts import Edit, HostDraft, PodRoll
@@ -139,9 +140,9 @@ def _text(host: Host, name: str, value: Any, known: Known) -> str:
             raise PlanError(host.name, None, f"{name}: the values of this list cannot be joined by commas", "make the change by hand")
         text = ",".join(str(item) for item in value)
     else:
-        raise PlanError(host.name, None, f"{name}: its value is not of the type {known.type}", CORRECT)
+        raise PlanError(host.name, None, misfit(name, known.type, value), CORRECT)
     if not re.fullmatch(FORMS.get(known.type, r"[^\n\0]*"), text):
-        raise PlanError(host.name, None, f"{name}: its value is not of the type {known.type}", CORRECT)
+        raise PlanError(host.name, None, misfit(name, known.type, value), CORRECT)
     return text
 
 

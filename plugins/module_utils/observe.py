@@ -9,12 +9,13 @@ docs/development/interfaces.md describes request and result.
 
 from __future__ import annotations
 
+import json
 import os
 import pwd
 import re
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.host import files, processes
@@ -32,6 +33,7 @@ UNIT_PROPERTIES = "Id,LoadState,ActiveState,MainPID,FragmentPath,DropInPaths,Env
 ENVIRONMENT_FILE = re.compile(r"(/\S+) \(ignore_errors=(?:yes|no)\)")
 TRANSACTIONS = "/var/lib/ninepaths/transactions"
 JOURNAL_LIMIT = 16 << 20
+SHAPE_LIMIT = 64 << 10
 SYSCTL = re.compile(r"[a-z0-9_-]+(?:\.[A-Za-z0-9_-]+)+")
 VERSION = re.compile(r"\bv\d+\.\d+\.\d+\S*")
 CERTIFICATES = (
@@ -70,6 +72,7 @@ def observe(request: Mapping[str, Any], run: Run, host: Host) -> dict[str, Any]:
     folder = _manifests(seen, kubelet)
     components = _components(sight, found, folder) if kubeadm else {}
     named = places.find(seen, request.get("places", {}), kubelet, components, folder) if kubeadm else {}
+    foreign = _foreign(seen, folder) if kubeadm else []
     _documents(seen, kubelet)
     _certificates(seen, kubelet, components)
     observation: dict[str, Any] = {
@@ -79,7 +82,8 @@ def observe(request: Mapping[str, Any], run: Run, host: Host) -> dict[str, Any]:
         "layout": "kubeadm" if kubeadm else "none",
         "kubelet": kubelet,
         "components": components,
-        "manifests_foreign": _foreign(seen, folder) if kubeadm else [],
+        "manifests_foreign": foreign,
+        "manifest_shapes": _shapes(seen, foreign),
         "listening": _listening(sight, kubelet, components),
         "sysctls": {name: _sysctl(host, name) for name in request.get("sysctls", ())},
         "accounts": {name: _account(name) for name in request.get("accounts", ())},
@@ -204,6 +208,20 @@ def _foreign(seen: Collection, folder: str) -> list[str]:
     found = layout.foreign_manifests(seen.host, folder)
     for path in found:
         seen.describe(path)
+    return found
+
+
+def _shapes(seen: Collection, paths: Iterable[str]) -> dict[str, str]:
+    """What tells whether a manifest is YAML, and nothing of what it says: any letter is an a, any digit a 1. JSON that is whole needs none."""
+    found = {}
+    for path in paths:
+        text = (seen.read(path) or b"").decode("utf-8", "replace")
+        if len(text) > SHAPE_LIMIT:
+            continue
+        try:
+            json.loads(text)
+        except ValueError:
+            found[path] = re.sub(r"\d", "1", re.sub(r"[^\W\d_]", "a", text))
     return found
 
 

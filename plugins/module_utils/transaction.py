@@ -69,7 +69,7 @@ class Transaction:
             for step in self.steps:
                 self.journal.add("step", step.name, f"step {step.name} begins", {"begun": True})
                 step.apply()
-                self.journal.add("done", step.name, f"step {step.name} is done")
+                self.journal.add("done", step.name, f"step {step.name} is done", {"ended": True})
             self.journal.add("end", "", "committed", {"state": states.COMMITTED})
         except (TransactionError, OSError) as error:
             return self.undo(as_error(error))

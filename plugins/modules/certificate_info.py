@@ -98,7 +98,8 @@ def main() -> None:
             if pattern and seen.describe(path)["type"] not in ("file", "link"):
                 continue
             if not seen.certificate(path) and not pattern and not seen.problems:
-                module.fail_json(msg=f"{asked}: there is no certificate in it")
+                absent = seen.describe(path)["type"] == "absent"
+                module.fail_json(msg=f"{asked} does not exist" if absent else f"{asked}: there is no certificate in it")
     if seen.problems:
         module.fail_json(msg="; ".join(f"{problem['file']}: {problem['cause']}" for problem in seen.problems))
     ends = [(float(found["not_after"]), path) for path, entries in seen.certificates.items() for found in entries]

@@ -25,10 +25,10 @@ extends_documentation_fragment:
 attributes:
   check_mode:
     support: full
-    details: Returns RV(ignore:changed) when there is something to change, and no waves.
+    details: Returns no waves. Planning changes nothing, so the task is never changed.
   diff_mode:
     support: full
-    details: In check mode shows the difference of every file and object that would be written.
+    details: In check mode prints the difference of every file and object that would be written, headed by its controls and their reasons.
   idempotent:
     support: full
 options:
@@ -102,9 +102,4 @@ restarts:
   returned: success
   type: dict
   sample: {etcd: 1, kubelet: 2}
-errors:
-  description: Why nothing may be touched, each with RV(ignore:host), file, cause and advice.
-  returned: failure
-  type: list
-  elements: dict
 """

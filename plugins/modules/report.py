@@ -14,7 +14,8 @@ version_added: 0.1.0
 author:
   - ninepaths contributors (@ninepaths)
 description:
-  - Writes C(report.json) into the cluster's folder below C(ninepaths_report_dir) (default C(ninepaths-report)), and prints the nine paths.
+  - Writes C(report.json), or C(report-limited.json) in a run whose limit leaves hosts out, into the
+    cluster's folder below C(ninepaths_report_dir) (default C(ninepaths-report)), and prints the nine paths.
   - Fails when the run met an error, when a host could not be observed, or (see O(fail_on)) when the cluster is not as the profile asks for.
     A control that is held is reported and is no deviation.
 extends_documentation_fragment:
@@ -58,18 +59,18 @@ path:
   sample: /srv/ansible/ninepaths-report/prod-1/report.json
 deviations:
   description: Controls and proofs that are not as they should be.
-  returned: always
+  returned: success
   type: list
   elements: str
   sample: [kubelet-anonymous-auth]
 errors:
   description: What went wrong in the run, each with host, file, cause and advice.
-  returned: always
+  returned: success
   type: list
   elements: dict
 restarts:
   description: Restarts by component, those that would be in check mode.
-  returned: always
+  returned: success
   type: dict
   sample: {kubelet: 2}
 """

@@ -54,6 +54,15 @@ def load(text: str) -> object:
     return _parse(text, lambda loader, node: None if node is None else loader.construct_document(node))
 
 
+def is_yaml(text: str) -> bool:
+    """Whether a text is YAML at all, whatever it says. RuntimeError without PyYAML."""
+    _need()
+    try:
+        return all(True for _event in yaml.parse(text, Loader=yaml.SafeLoader))
+    except yaml.YAMLError:
+        return False
+
+
 def dump(value: object) -> str:
     """Block style, keys sorted, long lines not folded: what Kubernetes' own tools write."""
     _need()

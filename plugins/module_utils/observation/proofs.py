@@ -110,6 +110,16 @@ def closed(outcome: Outcome) -> bool:
     return outcome.stage == tls.CONNECT and outcome.refusal != tls.NO_ADDRESS
 
 
+EXPECTED: Mapping[Callable[[Outcome], bool], str] = {
+    answered: "200",
+    not_authenticated: "401",
+    refused: "401 or 403",
+    not_authorized: "403",
+    ended: "an end of the connection",
+    no_handshake: "a refused handshake",
+    closed: "nobody there",
+}
+
 # ------------------------------------------------------------------------------------------------------------------------------------
 
 
@@ -148,7 +158,12 @@ def perform(node: str, probe: Probe, contexts: Mapping[str, ssl.SSLContext], fai
         outcome = tls.attempt(probe.address, probe.port, contexts.get(probe.who), probe.path, probe.headers, probe.timeout)
         failure = ""
     passed = probe.passes(outcome) and not failure
-    evidence = {"request": f"GET {probe.path}, {probe.who}", "address": f"{probe.address}:{probe.port}", **outcome.evidence()}
+    evidence = {
+        "request": f"GET {probe.path}, {probe.who}",
+        "expected": EXPECTED[probe.passes],
+        "address": f"{probe.address}:{probe.port}",
+        **outcome.evidence(),
+    }
     served = outcome.certificate["sha256"] if outcome.certificate else ""
     return record(node, probe.proof, probe.kind, probe.to, passed, evidence, [*probe.bound, served])
 

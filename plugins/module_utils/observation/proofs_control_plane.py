@@ -258,12 +258,14 @@ def secrets_at_rest(scene: Scene) -> list[dict[str, Any]]:
     evidence = {
         "request": "read Secrets without the apiserver, those first that were written least recently",
         "total": int(found.get("count") or len(values)),
+        "expected": "all of them",
+        "answer": f"{len(encrypted)} of {len(values)} are encrypted",
         "read": len(values),
         "encrypted": len(encrypted),
         "providers": providers,
     }
-    to = f"etcd {servers[0].address}:{servers[0].port}"
-    return [proofs.record(scene.node, AT_REST, FORBIDDEN, to, len(encrypted) == len(values), evidence, argv)]
+    proof, to = Proof("secrets_at_rest", 4), f"etcd {servers[0].address}:{servers[0].port}"
+    return [proofs.record(scene.node, proof, FORBIDDEN, to, len(encrypted) == len(values), evidence, argv)]
 
 
 def _encoded(text: str) -> str:

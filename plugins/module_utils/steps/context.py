@@ -16,6 +16,11 @@ from ansible_collections.ninepaths.kubernetes.plugins.module_utils.steps.writer 
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.wire.probes import Answer
 
 
+def after(seconds: float) -> str:
+    """How long something took; nothing where it took no time that counts."""
+    return f" after {seconds:.1f} s" if seconds >= 0.1 else ""
+
+
 class NodeView(Protocol):
     """What the steps ask the node; see node.Node."""
 

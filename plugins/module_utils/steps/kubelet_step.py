@@ -13,7 +13,7 @@ from ansible_collections.ninepaths.kubernetes.plugins.module_utils.host import k
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.host.failures import HealthError, PreconditionError
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.host.machine import Waiting
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.steps import changes
-from ansible_collections.ninepaths.kubernetes.plugins.module_utils.steps.context import Context
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.steps.context import Context, after
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.steps.system_steps import Plain, put_back
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.steps.writer import parse_all
 
@@ -68,9 +68,12 @@ class Kubelet(Plain):
 
     def _wait_until_well(self, restarted: float, old_pid: int) -> None:
         pid = self._wait_for_process(old_pid)
-        self._wait("answers on its health port", self._is_healthy, HEALTHY)
-        self._wait("Node Ready and Lease renewed", lambda: self.context.tools.node_is_back(restarted), READY)
-        self._wait("its static pods known again", self.context.tools.static_pods_known, PODS)
+        self._wait("for its health port", "answers on its health port", self._is_healthy, HEALTHY)
+        self._wait(
+            "until its Node is Ready and its Lease renewed", "its Node is Ready, its Lease renewed",
+            lambda: self.context.tools.node_is_back(restarted), READY,
+        )  # fmt: skip
+        self._wait("until it knows its static pods again", "it knows its static pods again", self.context.tools.static_pods_known, PODS)
         now = self._service()
         if now.pid != pid:
             raise HealthError(f"the kubelet was restarted by systemd meanwhile{self._said()}", "look at journalctl -u kubelet")
@@ -84,7 +87,7 @@ class Kubelet(Plain):
             return service.pid
 
         pid, took = self.context.wait(self.name, "kubelet: waiting for its new process", started, ACTIVE)
-        self.context.say(self.name, f"kubelet: new process {pid} after {took:.1f} s")
+        self.context.say(self.name, f"kubelet: new process {pid}{after(took)}")
         return int(pid)
 
     def _check_argv(self, pid: int) -> None:
@@ -98,9 +101,9 @@ class Kubelet(Plain):
                 "a unit file or environment file overrides them",
             )
 
-    def _wait(self, what: str, condition: Any, seconds: float) -> None:
-        _found, took = self.context.wait(self.name, f"kubelet: waiting until {what}", condition, seconds)
-        self.context.say(self.name, f"kubelet: {what} after {took:.1f} s")
+    def _wait(self, what: str, found: str, condition: Any, seconds: float) -> None:
+        _found, took = self.context.wait(self.name, f"kubelet: waiting {what}", condition, seconds)
+        self.context.say(self.name, f"kubelet: {found}{after(took)}")
 
     def _is_healthy(self) -> bool:
         argv = self.context.tools.argv_of(self._service().pid)

@@ -14,7 +14,7 @@ from ansible_collections.ninepaths.kubernetes.plugins.module_utils.cluster.api i
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.host.failures import JobError, PreconditionError, TransactionError, UndoError
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.host.machine import Waiting
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.steps import changes
-from ansible_collections.ninepaths.kubernetes.plugins.module_utils.steps.context import Context
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.steps.context import Context, after
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.steps.system_steps import Plain
 
 ANNOTATION = "ninepaths.io/configuration"
@@ -141,7 +141,7 @@ class ConfigMap(Plain):
         _found, took = self.context.wait(
             self.name, f"{self.object}: waiting until it is rolled out", rolled_out, ROLLOUT + ROLLOUT_PER_NODE * nodes
         )
-        self.context.say(self.name, f"{self.object}: rolled out on {nodes} nodes after {took:.1f} s")
+        self.context.say(self.name, f"{self.object}: rolled out on {nodes} nodes{after(took)}")
 
 
 class Approve(Plain):
@@ -173,7 +173,7 @@ class Approve(Plain):
         _found, took = self.context.wait(
             self.name, "waiting until every kubelet serves a signed certificate", all_signed, float(self.step.get("wait_s") or 120)
         )
-        self.context.say(self.name, f"{len(self.expected)} kubelets serve a signed certificate after {took:.1f} s")
+        self.context.say(self.name, f"{len(self.expected)} kubelets serve a signed certificate{after(took)}")
 
     def revive(self) -> None:
         """Approvals are not taken back; the journal says so."""

@@ -16,7 +16,7 @@ from typing import Any
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.host.failures import HealthError, JobError, PreconditionError
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.host.machine import Waiting
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.steps import changes
-from ansible_collections.ninepaths.kubernetes.plugins.module_utils.steps.context import Context
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.steps.context import Context, after
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.steps.node import Running
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.steps.system_steps import restore
 
@@ -124,7 +124,7 @@ class StaticPods:
             return all((one.pid, one.uid) != (old.pid, old.uid) for one in self.context.node.running(component))
 
         _found, took = self.context.wait(self.name, f"{component}: waiting until its old process is gone", gone, GONE)
-        self.context.say(self.name, f"{component}: old process gone after {took:.1f} s")
+        self.context.say(self.name, f"{component}: old process gone{after(took)}")
 
     def _ready(self, component: str) -> None:
         change, old = self.changes[component], self.before[component]
@@ -132,7 +132,7 @@ class StaticPods:
         _found, took = self.context.wait(self.name, f"{component}: waiting for the new process and its probes", watch.ready, READY[component])
         self.context.say(
             self.name,
-            f"{component}: ready after {took:.1f} s, process {watch.pid}",
+            f"{component}: ready{after(took)}, process {watch.pid}",
             {"component": component, "pid": watch.pid, "uid": watch.uid},
         )
 
@@ -143,7 +143,7 @@ class StaticPods:
             self.name, f"{component}: waiting until the kubelet calls it started and ready",
             lambda: self.context.tools.pod_is_ready(self.context, component, uid), KUBELET_AGREES,
         )  # fmt: skip
-        self.context.say(self.name, f"{component}: the kubelet calls it started and ready after {took:.1f} s")
+        self.context.say(self.name, f"{component}: the kubelet calls it started and ready{after(took)}")
 
     def _current_uid(self, component: str) -> str:
         running = self.context.node.running(component)
@@ -182,7 +182,7 @@ class StaticPods:
         watch = Watch(self.context, component, self._old_argv(component), change.get("old_probes") or change["probes"], None)
         watch.patient, watch.passes = True, PASSES_AFTER_UNDO
         _found, took = self.context.wait(self.name, f"{component}: waiting until it is healthy as before", watch.ready, READY[component])
-        self.context.say(self.name, f"{component}: healthy as before after {took:.1f} s", {"component": component, "pid": watch.pid})
+        self.context.say(self.name, f"{component}: healthy as before{after(took)}", {"component": component, "pid": watch.pid})
 
     def _old_argv(self, component: str) -> tuple[str, ...]:
         """As journaled before the manifest was replaced; a record of the replacement is never without it."""

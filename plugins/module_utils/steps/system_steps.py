@@ -83,11 +83,7 @@ class Files(Plain):
         """Write them."""
         for change in self.changes:
             self.context.writer.apply(change, self.name)
-        self.context.say(
-            self.name,
-            f"{len(self.changes)} files written: {', '.join(change.path for change in self.changes[:4])}"
-            + (" …" if self.changes[4:] else ""),
-        )
+        self.context.say(self.name, "1 file written" if len(self.changes) == 1 else f"{len(self.changes)} files written")
 
     def restore(self) -> None:
         """Put them back, the last one first."""

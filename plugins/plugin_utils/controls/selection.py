@@ -13,6 +13,7 @@ from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.controls.cont
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.controls.merge import MergeError, Rule, same, satisfied
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.controls.names import YIELDING
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.controls.settings import PREFIX, Settings, SettingsError, Waiver
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.controls.variables import meant
 
 # Merges that decide the whole value of a flag: two of them on one flag contradict each other.
 _DECISIVE = ("exact", "loopback", "present", "at_least", "at_most", "subset")
@@ -71,7 +72,7 @@ def _unknown_names(settings: Settings, controls: Sequence[Control]) -> list[str]
     used = [("overrides", name) for name in settings.overrides]
     used += [("enable", name) for name in settings.enable]
     used += [("waivers", waiver.control) for waiver in settings.waivers]
-    return [f"{PREFIX}{variable}: {name} is no control; see controls/ for their ids" for variable, name in used if name not in known]
+    return [f"{PREFIX}{variable}: {name} is no control{meant(name, known)} All ids: docs/controls.md" for variable, name in used if name not in known]
 
 
 def _values(settings: Settings, controls: Sequence[Control]) -> tuple[dict[str, Value], list[str]]:

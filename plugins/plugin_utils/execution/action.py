@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Iterable, Mapping
-from dataclasses import fields, replace
+from dataclasses import replace
 from typing import Any, ClassVar
 
 from ansible import constants
@@ -17,6 +17,7 @@ from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.controls.controls import PATHS
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.controls.settings import Settings, SettingsError
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.controls.variables import SETTINGS
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.execution import bundle
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.execution.spool import Spool, SpoolError
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.reporting.terminal import Line
@@ -38,8 +39,6 @@ ANSIBLE_TAGS = frozenset({"all", "always", "never", "tagged", "untagged"})
 SSH_ARGUMENTS = ("ssh_args", "ssh_common_args", "ssh_extra_args")
 KEEP_ALIVE = "-o ServerAliveInterval=15 -o ServerAliveCountMax=3"
 
-SETTINGS = tuple(f"ninepaths_{field.name}" for field in fields(Settings))
-
 # (what the host answered, what it means, what to do); the first that is found counts.
 REFUSALS = (
     (
@@ -53,9 +52,9 @@ REFUSALS = (
         "run with --ask-become-pass or give the user NOPASSWD",
     ),
     (
-        r"privilege escalation prompt",
-        "{become} did not ask for a password and did not go on",
-        "check ansible_become_method and its password",
+        r"Timeout \((?P<seconds>\d+)s\) waiting for privilege escalation prompt",
+        "{become} did not go on within {seconds} s",
+        "the host may be busy (raise Ansible's timeout), or the become method is wrong",
     ),
     (r"Incorrect \w+ password|incorrect password", "{become} did not accept the password", "check ansible_become_password"),
     (
@@ -71,10 +70,10 @@ REFUSALS = (
 
 
 class ActionError(Exception):
-    """A task that fails: the host, the cause in one sentence, and what to do about it."""
+    """A task that fails: the host (empty where it is about none), the cause in one sentence, and what to do about it."""
 
     def __init__(self, host: str, cause: str, advice: str = "", **result: Any) -> None:
-        super().__init__(f"{host}: {cause}" + (f"; {advice}" if advice else ""))
+        super().__init__((f"{host}: " if host else "") + cause + (f"; {advice}" if advice else ""))
         self.host, self.cause, self.advice, self.result = host, cause, advice, result
 
 
@@ -222,7 +221,7 @@ class NinepathsAction(ActionBase):  # type: ignore[misc]  # Ansible has no types
         for pattern, cause, advice in REFUSALS:
             found = re.search(f"(?:{pattern})(?P<rest>.*)", answer)
             if found:
-                words = {"become": become, "interpreter": interpreter or "python3", "rest": found["rest"].rstrip()}
+                words = {"become": become, "interpreter": interpreter or "python3", "rest": found["rest"].rstrip(), "seconds": found.groupdict().get("seconds")}
                 return ActionError(host, cause.format(**words), advice)
         return ActionError(host, f"the program gave no result: {_one_line(answer)}", "look at the host's ssh and sudo logs")
 

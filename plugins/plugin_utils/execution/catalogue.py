@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.execution import bundle
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.execution import readable
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.execution.spool import Spool
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.planning import approver
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.planning.observed import STAT
@@ -16,7 +16,7 @@ from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.planning.obse
 
 def approver_assets() -> dict[str, bytes]:
     """Program and units of our approver, by their path on a control plane. Its configuration is the plan's."""
-    program = bundle.build(approver.ENTRY, approver.REQUEST)
+    program = readable.build(approver.ENTRY, approver.REQUEST)
     return {asset.path: asset.content for asset in approver.assets(program, {}) if asset.path != approver.CONFIG}
 
 

@@ -11,15 +11,15 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.controls import flags
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.controls import flags, variables
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.controls.controls import Control, ControlError, load
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.controls.settings import SettingsError
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.execution.action import ActionError, NinepathsAction
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.execution.catalogue import approver_assets
-from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.planning.model import Inventory, PlanErrors
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.planning.model import NOT_PART, Inventory, PlanErrors
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.planning.plan import START, plan
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.reporting import partial, terminal
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.reporting import report as reporting
-from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.reporting.terminal import LABEL, Line, clean, error_text
 
 GROUPS = {"control_plane": "kube_control_plane", "etcd": "etcd", "node": "kube_node"}
 REPORT_DIRECTORY = "ninepaths-report"
@@ -49,9 +49,14 @@ class ClusterAction(NinepathsAction):
         hosts = {str(host) for name in GROUPS.values() for host in task_vars["groups"].get(name, [])}
         known = set(self.spool().all("observation"))
         failed = {host: str(entry["message"]) for host, entry in self.spool().all("unobserved").items()}
-        limit = task_vars.get("ansible_limit")
-        reason = f"not part of this run (--limit {limit})" if limit else "was not observed in this run"
+        reason = NOT_PART if task_vars.get("ansible_limit") else "was not observed in this run"
         return {host: failed.get(host, reason) for host in sorted(hosts - known)}
+
+    def partial(self, task_vars: Mapping[str, Any]) -> str | None:
+        """What the limit of this run means; None where it leaves nobody out."""
+        inventory = self.inventory(task_vars)
+        left_out = [host for host, reason in inventory.unreachable.items() if reason == NOT_PART]
+        return partial.warning(_text(task_vars.get("ansible_limit")), left_out, inventory.hosts, inventory.control_plane)
 
     def plan_now(self, task_vars: Mapping[str, Any], stage: str = START) -> dict[str, Any]:
         """The plan of what the spool holds; `stage` as in plan.plan.
@@ -59,6 +64,9 @@ class ClusterAction(NinepathsAction):
         Raises ActionError when nothing may be touched; the causes are then in the report as well.
         """
         spool = self.spool()
+        mistyped = variables.unknown(self._variable_names(task_vars))
+        if mistyped:
+            raise self.failed(task_vars, [{"host": None, "file": None, "cause": text, "advice": None} for text in mistyped])
         if not spool.all("observation"):
             found = [{"host": host, "file": None, "cause": text, "advice": None} for host, text in self.unobserved(task_vars).items()]
             raise self.failed(task_vars, found or [NOBODY])
@@ -88,6 +96,11 @@ class ClusterAction(NinepathsAction):
             ) from error
         return made.as_dict()
 
+    def _variable_names(self, task_vars: Mapping[str, Any]) -> set[str]:
+        """Of the hosts whose variables count: the first control plane, and the one that plans."""
+        first = next(iter(task_vars["groups"].get("kube_control_plane", [])), None)
+        return {str(name) for source in (task_vars, task_vars.get("hostvars", {}).get(first) or {}) for name in source}
+
     def controls(self) -> tuple[Control, ...]:
         """All controls. Raises ActionError naming the file that cannot be used."""
         try:
@@ -96,35 +109,39 @@ class ClusterAction(NinepathsAction):
             raise ActionError("localhost", str(error), "reinstall the collection, or correct the file") from error
 
     def failed(self, task_vars: Mapping[str, Any], errors: Sequence[Mapping[str, Any]]) -> ActionError:
-        """Record errors, write the report as it stands, and return the failure to raise."""
+        """Record errors, write the report as it stands, print both, and return the failure to raise, which names the first cause only."""
         spool = self.spool()
         for error in errors:
-            spool.put("error", error_text(error), error)
+            spool.put("error", terminal.error_text(error), error)
         _report, path = self.conclude(task_vars)
-        host = str(errors[0].get("host") or self.host(task_vars))
-        first = {**errors[0], "host": None}
+        self.show(terminal.error_lines(errors, str(path)))
         more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
-        if more:
-            self.show(Line(f"{'error':<{LABEL}}{clean(error_text(error))}", "bad") for error in errors)
-        return ActionError(host, error_text(first) + more, f"report: {path}", errors=[dict(error) for error in errors])
+        return ActionError(str(errors[0].get("host") or ""), f"{errors[0]['cause']}{more}")
 
     def conclude(self, task_vars: Mapping[str, Any]) -> tuple[dict[str, Any], Path]:
         """Write the report of everything that the spool holds; returns it and its path."""
         spool = self.spool()
         with spool.locked("report"):
             first = spool.find("plan", "first")
-            facts = reporting.RunFacts(
-                run=spool.run_id(),
-                mode=str((spool.find("run", "mode") or {}).get("mode", "audit")),
-                started=spool.started(),
-                finished=time.time(),
-                observations=spool.all("observation"),
-                unobserved=self.unobserved(task_vars),
-                results=list(spool.all("result").values()),
-                errors=list(spool.all("error").values()),
-            )
-            built = reporting.build(facts, self.controls(), spool.find("plan", "final") or first, first)
+            built = self.built(task_vars, spool.find("plan", "final") or first, first)
             return built, reporting.write(built, self.report_directory(task_vars))
+
+    def built(self, task_vars: Mapping[str, Any], plan: Mapping[str, Any] | None, first: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """The report of what is known by now."""
+        spool = self.spool()
+        facts = reporting.RunFacts(
+            run=spool.run_id(),
+            mode=str((spool.find("run", "mode") or {}).get("mode", "audit")),
+            started=spool.started(),
+            finished=time.time(),
+            observations=spool.all("observation"),
+            unobserved=self.unobserved(task_vars),
+            results=list(spool.all("result").values()),
+            errors=list(spool.all("error").values()),
+            limit=_text(task_vars.get("ansible_limit")),
+            partial=self.partial(task_vars),
+        )
+        return reporting.build(facts, self.controls(), plan, first)
 
     def report_directory(self, task_vars: Mapping[str, Any]) -> Path:
         """`ninepaths_report_dir`, relative to where ansible-playbook was started."""
@@ -135,3 +152,8 @@ class ClusterAction(NinepathsAction):
 @lru_cache(maxsize=1)
 def _controls() -> tuple[Control, ...]:
     return load()
+
+
+def _text(value: Any) -> str | None:
+    """Plain text, without Ansible's tags."""
+    return str(value) if value else None

@@ -21,7 +21,8 @@ from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.planning.jobs
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.planning.knowledge import Knowledge
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.planning.model import PlanError, bind
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.planning.observed import KUBELET_PKI, Host, collected, hosts_of
-from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.reporting.terminal import clean
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.reporting.line import clean
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.reporting.progress import Progress
 
 REQUEST: Mapping[str, Any] = {"schema": 1, "stat": [f"{KUBELET_PKI}/*"], "sysctls": [], "accounts": [], "addresses": {}, "prove": []}
 
@@ -100,9 +101,9 @@ class SingleAction(apply.ActionModule):
         failure.result.update(cause=cause, advice=advice)
         raise failure
 
-    def _journal(self, transaction: str, task_vars: dict[str, Any], patience: float) -> Iterator[Mapping[str, Any]]:
+    def _journal(self, transaction: str, task_vars: dict[str, Any], patience: float, progress: Progress) -> Iterator[Mapping[str, Any]]:
         """As apply's, and what was said is kept for the result."""
-        for line in super()._journal(transaction, task_vars, patience):
+        for line in super()._journal(transaction, task_vars, patience, progress):
             self._messages.append(clean(str(line["message"])))
             yield line
 

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -18,6 +19,8 @@ UNITS = "/etc/systemd/system"
 ENTRY = "approver"
 REQUEST = {"schema": 1, "config": CONFIG}
 
+NEWLINE = b"\n"
+MADE = re.compile(r"^# Made (from .+[^.\n])\.?$", re.MULTILINE)
 INTERPRETER = re.compile(r"/[A-Za-z0-9._/+-]+")
 
 # The program reads three files and talks to the apiserver of its own node. The keys of the CAs are not its business.
@@ -80,17 +83,18 @@ WantedBy=timers.target
 
 
 class Asset(NamedTuple):
-    """A file of root's; mode in four octal digits."""
+    """A file of root's; mode in four octal digits. `summary`: what a person is shown in its place."""
 
     path: str
     content: bytes
     mode: str
+    summary: str | None = None
 
 
 def assets(program: bytes, nodes: Mapping[str, Mapping[str, Sequence[str]]], python: str = "/usr/bin/python3") -> list[Asset]:
     """Files of the approver.
 
-    `program` is `bundle.build(ENTRY, REQUEST)`, `nodes` what each node's certificate may hold, as {node: {"dns": [...], "ip": [...]}}.
+    `program` is `readable.build(ENTRY, REQUEST)`, `nodes` what each node's certificate may hold, as {node: {"dns": [...], "ip": [...]}}.
     The same input gives the same bytes. Raises ValueError for an interpreter that cannot stand in a unit.
     """
     if not INTERPRETER.fullmatch(python):
@@ -98,11 +102,18 @@ def assets(program: bytes, nodes: Mapping[str, Mapping[str, Sequence[str]]], pyt
     wanted = {node: {"dns": sorted(set(names["dns"])), "ip": sorted(set(names["ip"]))} for node, names in nodes.items()}
     config = json.dumps({"schema": 1, "nodes": wanted}, indent=1, sort_keys=True) + "\n"
     return [
-        Asset(PROGRAM, program, "0600"),
+        Asset(PROGRAM, program, "0600", summary(program)),
         Asset(CONFIG, config.encode("utf-8"), "0600"),
         Asset(f"{UNITS}/{SERVICE}", SERVICE_TEXT.format(python=python, program=PROGRAM).encode("utf-8"), "0644"),
         Asset(f"{UNITS}/{TIMER}", TIMER_TEXT.format(service=SERVICE).encode("utf-8"), "0644"),
     ]
+
+
+def summary(program: bytes) -> str:
+    """A line for a diff: how long it is, its digest, and what it says about its origin."""
+    origin = MADE.search(program.decode("utf-8", "replace"))
+    digest = hashlib.sha256(program).hexdigest()
+    return f"program, {program.count(NEWLINE):,} lines, sha256 {digest[:16]}" + (f", made {origin[1]}" if origin else "")
 
 
 def read(text: str) -> dict[str, dict[str, list[str]]]:

@@ -10,11 +10,12 @@ from dataclasses import replace
 from typing import Any
 
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.steps.states import FAILED, UNFINISHED
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils._yaml import is_yaml
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.controls.selection import Selected
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.planning import inventory as cluster_inventory
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.planning.drafts import HostDraft
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.planning.judge import NOT_OFFERED
-from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.planning.model import Inventory, Outcome, PlanError, Status
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.planning.model import NOT_PART, Inventory, Outcome, PlanError, Status
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.planning.observed import APISERVER, STATIC_PODS, Component, Host
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.planning.serving import BOOTSTRAP
 
@@ -72,8 +73,10 @@ def unobserved(chosen: Iterable[Selected], inventory: Inventory, hosts: Mapping[
             on_plane = name in inventory.control_plane or (component == "etcd" and name in inventory.etcd)
             if component in ("kube-proxy", "cluster") or (component in STATIC_PODS and not on_plane):
                 continue
-            reason = f"could not be observed: {inventory.unreachable.get(name, 'no reason is known')}"
-            found.append(Outcome(entry.control.id, entry.control.path, name, "held", reason=reason, held_by="observation"))
+            reason, held_by = f"could not be observed: {inventory.unreachable.get(name, 'no reason is known')}", "observation"
+            if entry.control.held:  # whatever that host looks like
+                reason, held_by = entry.control.held, NOT_OFFERED
+            found.append(Outcome(entry.control.id, entry.control.path, name, "held", reason=reason, held_by=held_by))
     return found
 
 
@@ -164,11 +167,16 @@ def _unfinished(hosts: Mapping[str, Host]) -> list[tuple[str, Mapping[str, Any]]
 
 def warnings(inventory: Inventory, hosts: Mapping[str, Host]) -> list[str]:
     found = [f"node {node} is in the cluster, but not in the inventory" for node in cluster_inventory.strangers(inventory, hosts)]
-    found += [f"{name} was not observed: {reason}" for name, reason in sorted(inventory.unreachable.items())]
+    found += [f"{name} was not observed: {reason}" for name, reason in sorted(inventory.unreachable.items()) if reason != NOT_PART]
     for name, entry in _unfinished(hosts):
         what = "could not be undone" if entry["state"] == FAILED else "was interrupted and is still open"
         found.append(f"{name}: transaction {entry['id']} {what}")
     for name, host in hosts.items():
+        found += [
+            f"{name}: {path}: cannot be read as YAML; kubelet ignores it, too"
+            for path, shape in (host.seen.get("manifest_shapes") or {}).items()
+            if not is_yaml(shape)
+        ]
         found += [
             f"{name}: the kubelet reads {path} as a pod"
             for path in host.seen.get("manifests_foreign") or ()

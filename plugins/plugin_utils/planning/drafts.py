@@ -18,7 +18,7 @@ ROOT = "root"
 class Edit:
     """One path of a host and what is to be there. mode, owner, group: None where they stay as they are.
 
-    content: None where only attributes change (or for a directory or link).
+    content: None where only attributes change (or for a directory or link). summary: what a diff shows in place of a long content.
     """
 
     wave: str
@@ -32,6 +32,7 @@ class Edit:
     controls: tuple[str, ...] = ()
     restarts: str | None = None
     reason: str = ""
+    summary: str | None = None
 
 
 @dataclass(frozen=True)

@@ -74,7 +74,7 @@ def component(host: Host, found: Component, draft: HostDraft, selected: Sequence
     except (EditError, static_pod.MountConflictError, static_pod.ManifestError) as error:
         raise PlanError(host.name, found.path, str(error), BY_HAND) from error
     ids = tuple(sorted(item.id for item in verdict.applied))
-    why = {item.id: item.control.why for item in verdict.applied}
+    why = {outcome.id: outcome.reason for outcome in verdict.outcomes if outcome.status == "change"}
     draft.edits.append(
         Edit("control_planes", found.path, "file", text.encode(), None, None, None, None, ids, found.name, reasons(why, ids))
     )
@@ -151,7 +151,7 @@ def kubelet(host: Host, found: Kubelet, draft: HostDraft, selected: Sequence[Sel
             served.setdefault(path, set()).add(item.id)
         for flag in target.weakening(item):
             gone.setdefault(flag, set()).add(item.id)
-    why = {item.id: item.control.why for item in verdict.applied}
+    why = {outcome.id: outcome.reason for outcome in verdict.outcomes if outcome.status == "change"}
     configs = dict(found.dropins)
     if found.path and found.base:
         configs[found.path] = found.base

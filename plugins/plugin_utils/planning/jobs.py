@@ -243,5 +243,8 @@ def _diff(edit: Edit, before: Mapping[str, Any], after: Mapping[str, Any]) -> st
     attributes = diff.attributes(old, new, edit.path) if edit.content is None or before["type"] != "absent" else ""
     if edit.content is None or before.get("sha256") == after["sha256"]:
         return attributes
+    if edit.summary:
+        older = None if before["type"] == "absent" else f"program, sha256 {str(before.get('sha256'))[:16]}\n"
+        return diff.unified(older, f"{edit.summary}\n", edit.path) + attributes
     old_text = None if before["type"] == "absent" else str(before.get("text") or "")
     return diff.unified(old_text, edit.content.decode("utf-8", "replace"), edit.path) + attributes

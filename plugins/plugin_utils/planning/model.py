@@ -18,6 +18,7 @@ WAVES = ("files", "kubelets", "control_plane_kubelets", "certificates", "control
 Status = Literal["ok", "change", "held", "waived", "disabled", "not-applicable", "deviation"]
 NAMESPACE = "kube-system"
 LEASE_SECONDS = 600
+NOT_PART = "not part of this run"  # why a host outside --limit has no observation
 UNDO_AFTER_S = 900
 
 Observation = Mapping[str, Any]

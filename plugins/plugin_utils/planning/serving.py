@@ -242,7 +242,7 @@ def install_approver(host: Host, draft: HostDraft, program: bytes, nodes: Mappin
     for directory in sorted({asset.path.rpartition("/")[0] for asset in found if asset.path.startswith("/usr/local/")}):
         edits.append(Edit("files", directory, "dir", None, None, "0700", ROOT, ROOT, (BOOTSTRAP,), None, reason))
     for asset in found:
-        edits.append(Edit("files", asset.path, "file", asset.content, None, asset.mode, ROOT, ROOT, (BOOTSTRAP,), None, reason))
+        edits.append(Edit("files", asset.path, "file", asset.content, None, asset.mode, ROOT, ROOT, (BOOTSTRAP,), None, reason, asset.summary))
     running = approver.TIMER in ((host.cluster or {}).get("approvers") or ())
     if not running or any(host.file(asset.path).get("sha256") != sha256(asset.content) for asset in found):
         draft.units = (approver.TIMER,)

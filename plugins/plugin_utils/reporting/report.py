@@ -12,7 +12,7 @@ import secrets
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 SCHEMA = 1
 PATHS: Mapping[int, str] = {
@@ -29,6 +29,19 @@ PATHS: Mapping[int, str] = {
 COMPONENTS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kube-proxy", "kubelet")
 SAME = ("id", "status", "before", "after", "reason", "held_by")  # hosts for which all of these are equal share one row
 UNMET = frozenset({"change", "deviation"})  # "held" is told, not judged: nothing could be done about it in this run
+WORST = ("deviation", "change", "held", "waived", "ok", "disabled", "not-applicable")
+
+
+class Tally(NamedTuple):
+    """How much is not as it should be: controls to change, controls that no run can mend, and connections."""
+
+    changing: int
+    deviating: int
+    proofs: int
+
+    @property
+    def controls(self) -> int:
+        return self.changing + self.deviating
 
 
 @dataclass(frozen=True)
@@ -43,6 +56,8 @@ class RunFacts:
     unobserved: Mapping[str, str] = field(default_factory=dict)
     results: Sequence[Mapping[str, Any]] = ()
     errors: Sequence[Mapping[str, Any]] = ()
+    limit: str | None = None
+    partial: str | None = None  # what that means; None where nobody is left out
 
 
 def build(
@@ -60,6 +75,8 @@ def build(
         "cluster": now.get("cluster") or {"name": "unknown", "version": None, "layout": "none", "control_planes": 0, "nodes": 0},
         "run": facts.run,
         "mode": facts.mode,
+        "limit": facts.limit,
+        "partial": facts.partial is not None,
         "started": facts.started,
         "finished": facts.finished,
         "plan_digest": planned.get("digest"),
@@ -67,7 +84,7 @@ def build(
         "paths": _paths(facts, controls, now, _earlier(first)),
         "restarts": _restarts(facts, planned),
         "held": list(now.get("held", [])),
-        "warnings": list(now.get("warnings", [])),
+        "warnings": [*([facts.partial] if facts.partial else []), *now.get("warnings", [])],
         "serving_certificates": serving_certificates(facts.observations.values()),
         "errors": [dict(error) for error in facts.errors],
     }
@@ -75,16 +92,33 @@ def build(
 
 def deviations(report: Mapping[str, Any]) -> list[str]:
     """What is not as it should be, one short text each: controls that differ and proofs that failed."""
-    found: dict[str, None] = {}
+    found: list[str] = []
     for path in report["paths"]:
-        for control in path["controls"]:
-            if control["status"] in UNMET:
-                found[control["id"]] = None
-        pardoned = excused(path["controls"])
-        for proof in path["proofs"]:
-            if not proof["passed"] and proof["id"] not in pardoned:
-                found[f"proof {proof['id']} {proof['from']} → {proof['to']}"] = None
-    return list(found)
+        by_status = worst(path["controls"])
+        found += [name for status in ("change", "deviation") for name in by_status.get(status, ())]
+        found += [f"proof {proof['id']} {proof['from']} → {proof['to']}" for proof in failed(path)]
+    return found
+
+
+def tally(report: Mapping[str, Any]) -> Tally:
+    """The number of deviations of each kind; together as many as `deviations` names."""
+    statuses = [worst(path["controls"]) for path in report["paths"]]
+    changing, deviating = (sum(len(found.get(status, ())) for found in statuses) for status in ("change", "deviation"))
+    return Tally(changing, deviating, sum(len(failed(path)) for path in report["paths"]))
+
+
+def worst(rows: Iterable[Mapping[str, Any]]) -> dict[str, list[str]]:
+    """Ids of a path's controls by status. A control counts once, by the worst that it is on any host."""
+    found: dict[str, str] = {}
+    for row in rows:
+        found[row["id"]] = min(found.get(row["id"], row["status"]), row["status"], key=WORST.index)
+    return {status: [name for name, its in found.items() if its == status] for status in WORST if status in found.values()}
+
+
+def failed(path: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """A path's connections that did not behave, without those that may."""
+    pardoned = excused(path["controls"])
+    return [proof for proof in path["proofs"] if not proof["passed"] and proof["id"] not in pardoned]
 
 
 def excused(controls: Iterable[Mapping[str, Any]]) -> set[str]:
@@ -108,10 +142,13 @@ def serving_certificates(observations: Iterable[Mapping[str, Any]]) -> dict[str,
 
 
 def write(report: Mapping[str, Any], directory: Path) -> Path:
-    """Write report.json below `directory`, in the cluster's own folder, replacing an older one in one step; returns its path."""
+    """Write the report below `directory`, in the cluster's own folder, replacing an older one in one step; returns its path.
+
+    A partial one never replaces one of the whole cluster.
+    """
     folder = directory / folder_name(str(report["cluster"]["name"]))
     folder.mkdir(parents=True, exist_ok=True)
-    target = folder / "report.json"
+    target = folder / ("report-limited.json" if report["partial"] else "report.json")
     beside = folder / f".report.{secrets.token_hex(6)}"
     try:
         beside.write_text(
@@ -149,14 +186,14 @@ def _hosts(facts: RunFacts) -> list[dict[str, Any]]:
     return sorted(seen + missing, key=lambda entry: str(entry["name"]))
 
 
-def _earlier(first: Mapping[str, Any] | None) -> dict[tuple[str, str], Any]:
-    """What a control was before the run, by control and host, for those that were to change."""
+def _earlier(first: Mapping[str, Any] | None) -> dict[tuple[str, str], tuple[Any, Any]]:
+    """What a control was before the run, and what it was to be, by control and host, for those that were to change."""
     entries = (first or {}).get("controls", [])
-    return {(entry["id"], entry["host"]): entry["before"] for entry in entries if entry["status"] == "change"}
+    return {(entry["id"], entry["host"]): (entry["before"], entry["after"]) for entry in entries if entry["status"] == "change"}
 
 
 def _paths(
-    facts: RunFacts, controls: Iterable[Any], plan: Mapping[str, Any], earlier: Mapping[tuple[str, str], Any]
+    facts: RunFacts, controls: Iterable[Any], plan: Mapping[str, Any], earlier: Mapping[tuple[str, str], tuple[Any, Any]]
 ) -> list[dict[str, Any]]:
     known = {control.id: control for control in controls}
     rows: dict[int, dict[str, dict[str, Any]]] = {number: {} for number in PATHS}
@@ -164,12 +201,15 @@ def _paths(
         mended = (entry["id"], entry["host"]) in earlier and entry["status"] == "ok"
         row = {**{key: entry.get(key) for key in SAME}, "changed": mended}
         if mended:
-            row["before"], row["after"] = earlier[(entry["id"], entry["host"])], entry.get("before")
+            row["before"], planned = earlier[(entry["id"], entry["host"])]
+            # Of files nothing is said once they are as they should be.
+            row["after"] = planned if entry.get("before") is None else entry["before"]
         key = json.dumps(row, sort_keys=True, default=str)
         control = known.get(entry["id"])
         fresh = {
             **row,
             "title": control.title if control else entry["id"],
+            "setting": _setting(control),
             "references": _references(control),
             "hosts": [],
             "proof": control.proof if control else None,
@@ -185,6 +225,13 @@ def _paths(
         }
         for number, title in PATHS.items()
     ]
+
+
+def _setting(control: Any) -> str | None:
+    """The flag, field or kernel setting that a control speaks about, as it is written there; None for files."""
+    if control is None or control.sets is None:
+        return None
+    return f"--{control.sets}" if control.kind in ("flag", "document") else str(control.sets)
 
 
 def _references(control: Any) -> dict[str, list[str]]:

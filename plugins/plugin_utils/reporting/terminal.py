@@ -5,14 +5,16 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
-from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.reporting.report import COMPONENTS, PATHS, excused
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.planning.model import NOT_PART
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.reporting import details
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.reporting.line import LABEL, Line, clean, count, labelled
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.reporting.report import COMPONENTS, PATHS, Tally, excused, worst
 
-LABEL = 9
-DETAILS = 5  # reasons shown per path; the report has all
+__all__ = ["LABEL", "Line", "clean"]
+
 GAP = "   "
 UNJUDGED = "not-applicable"
 WORDS: Mapping[str, str] = {
@@ -26,39 +28,52 @@ WORDS: Mapping[str, str] = {
 }
 
 
-class Line(NamedTuple):
-    """One line; `tone` is plain, good, notice or bad."""
-
-    text: str
-    tone: str = "plain"
-
-
 def cluster_line(cluster: Mapping[str, Any]) -> Line:
     """`prod-1   Kubernetes 1.36.4, kubeadm, 3 control planes, 12 nodes`."""
     version = str(cluster.get("version") or "unknown").lstrip("v")
     parts = [
         f"Kubernetes {version}",
         str(cluster["layout"]),
-        _count(cluster["control_planes"], "control plane"),
-        _count(cluster["nodes"], "node"),
+        count(cluster["control_planes"], "control plane"),
+        count(cluster["nodes"], "node"),
     ]
-    return Line(_labelled(str(cluster["name"]), ", ".join(parts)))
+    return Line(labelled(str(cluster["name"]), ", ".join(parts)))
 
 
-def plan_lines(plan: Mapping[str, Any]) -> list[Line]:
-    """What a run will do, and what it leaves alone on purpose."""
+def plan_lines(plan: Mapping[str, Any], tally: Tally) -> list[Line]:
+    """What a run will do, and what it leaves alone on purpose. `tally`: what is not as it should be now."""
     lines = [cluster_line(plan["cluster"])]
     changes, held = plan["changes"], len({entry["control"] for entry in plan["held"]})
-    tail = f", {held} held" if held else ""
+    others = [
+        f"{tally.deviating} deviating" if tally.deviating else "",
+        f"{count(tally.proofs, 'proof')} {'fails' if tally.proofs == 1 else 'fail'}" if tally.proofs else "",
+        f"{held} held" if held else "",
+    ]
+    tail = "".join(f", {text}" for text in others if text)
     if not changes:
-        lines.append(Line(_labelled("plan", f"nothing to change{tail}"), "notice" if held else "good"))
+        lines.append(Line(labelled("plan", f"nothing to change{tail}"), "notice" if held else "good"))
     else:
         hosts = len({change["host"] for change in changes})
-        text = f"{_count(len(changes), 'change')} on {_count(hosts, 'host')}{tail}"
+        text = f"{_controls(tally.changing)} to change ({count(len(changes), 'edit')} on {count(hosts, 'host')}){tail}"
         restarts = restarts_text(plan["restarts"])
-        lines.append(Line(_labelled("plan", text + (f"     restarts: {restarts}" if restarts else "     no restarts")), "notice"))
-        lines.append(Line(_labelled("", f"digest {plan['digest'][:16]}")))
-    return lines + [Line(_labelled("warning", str(text)), "notice") for text in plan["warnings"]]
+        lines.append(Line(labelled("plan", text + (f"     restarts: {restarts}" if restarts else "     no restarts")), "notice"))
+        lines.append(Line(labelled("", f"digest {plan['digest'][:16]}")))
+    return lines + [Line(labelled("warning", clean(str(text))), "notice") for text in plan["warnings"]]
+
+
+def waves_lines(plan: Mapping[str, Any], mode: str) -> list[Line]:
+    """Ansible names every play, also one without hosts; so what comes below is said here."""
+    if mode == "audit" or (mode == "harden" and any(plan["waves"].values())):
+        return []
+    why = "check mode carries nothing out, so " if any(plan["waves"].values()) else ""
+    return [Line(labelled("", f"{why}the waves below are empty"))]
+
+
+def tally_text(tally: Tally) -> str:
+    """`36 deviations (33 controls, 3 proofs)`."""
+    parts = [count(tally.controls, "control")] if tally.controls else []
+    parts += [count(tally.proofs, "proof")] if tally.proofs else []
+    return f"{count(tally.controls + tally.proofs, 'deviation')} ({', '.join(parts)})"
 
 
 def report_lines(report: Mapping[str, Any], path: str) -> list[Line]:
@@ -68,18 +83,24 @@ def report_lines(report: Mapping[str, Any], path: str) -> list[Line]:
         if entry["controls"] or entry["proofs"]:
             lines += _path_lines(entry, str(report["mode"]))
     for host in report["hosts"]:
-        if not host["observed"]:
-            lines.append(Line(_labelled(str(host["name"]), f"not observed: {clean(str(host['message']))}"), "bad"))
+        if not (host["observed"] or host["message"] == NOT_PART):
+            lines.append(Line(labelled(str(host["name"]), f"not observed: {clean(str(host['message']))}"), "bad"))
     restarts = restarts_text(report["restarts"])
     if restarts and report["mode"] == "harden":
-        lines.append(Line(_labelled("restarts", restarts)))
-    lines += [Line(_labelled("error", clean(error_text(error))), "bad") for error in report["errors"]]
-    return [*lines, Line(_labelled("report", path))]
+        lines.append(Line(labelled("restarts", restarts)))
+    lines += _errors(report["errors"])
+    if report["partial"]:
+        lines.append(Line(labelled("warning", clean(str(report["warnings"][0]))), "notice"))
+    return [*lines, Line(labelled("report", path))]
 
 
-def progress_line(host: str, seconds: float, message: str, event: str) -> Line:
-    """One line of a transaction's journal: `cp1      12.3 s  kube-apiserver: old process gone after 7.2 s`."""
-    return Line(_labelled(host, f"{seconds:6.1f} s  {clean(message)}"), "bad" if event == "undo" else "plain")
+def error_lines(errors: Sequence[Mapping[str, Any]], path: str) -> list[Line]:
+    """What ends a run early, and where the report is."""
+    return [*_errors(errors), Line(labelled("report", path))]
+
+
+def _errors(errors: Sequence[Mapping[str, Any]]) -> list[Line]:
+    return [Line(labelled("error", clean(error_text(error))), "bad") for error in errors]
 
 
 def restarts_text(restarts: Mapping[str, int]) -> str:
@@ -95,26 +116,21 @@ def error_text(error: Mapping[str, Any]) -> str:
     return f"{text}; {error['advice']}" if error.get("advice") else text
 
 
-def clean(text: str) -> str:
-    """Text from a host, without line breaks and control characters that could forge output."""
-    return re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e]+", " ", text).strip()
+def _controls(number: int) -> str:
+    return count(number, "control") if number else "no control"
 
 
 def _path_lines(entry: Mapping[str, Any], mode: str) -> list[Line]:
     title = f"path {entry['id']}", str(PATHS[entry["id"]])
-    by_status: dict[str, list[Mapping[str, Any]]] = {}
-    for control in entry["controls"]:
-        by_status.setdefault(control["status"], []).append(control)
-    judged = {control["id"] for control in entry["controls"] if control["status"] != UNJUDGED}
-    by_status[UNJUDGED] = [control for control in by_status.get(UNJUDGED, ()) if control["id"] not in judged]
+    by_status = worst(entry["controls"])
     words = {**WORDS, "change": "still to change"} if mode == "harden" else WORDS
-    parts = [f"{_distinct(by_status[status])} {word}" for status, word in words.items() if by_status.get(status)]
+    parts = [f"{len(by_status[status])} {word}" for status, word in words.items() if status in by_status]
     pardoned = excused(entry["controls"])
     failed = [proof for proof in entry["proofs"] if not proof["passed"] and proof["id"] not in pardoned]
     parts.append(_proofs_text(entry["proofs"], len(failed)))
-    tone = _tone({status for status, controls in by_status.items() if controls}, entry["proofs"], len(failed), mode)
-    lines = [Line(_labelled(title[0], f"{title[1]:<42}{GAP.join(parts)}".rstrip()), tone)]
-    return lines + _details(by_status, failed)
+    tone = _tone(set(by_status), entry["proofs"], len(failed), mode)
+    lines = [Line(labelled(title[0], f"{title[1]:<42}{GAP.join(parts)}".rstrip()), tone)]
+    return lines + details.lines(entry, failed, by_status.get("held", ()))
 
 
 def _proofs_text(proofs: Sequence[Mapping[str, Any]], failed: int) -> str:
@@ -132,32 +148,3 @@ def _tone(statuses: set[str], proofs: Sequence[Mapping[str, Any]], failed: int, 
         return "bad"
     proven = any(proof["passed"] for proof in proofs)
     return "good" if "ok" in statuses and proven and statuses <= {"ok", "disabled"} else "notice"
-
-
-def _details(by_status: Mapping[str, Sequence[Mapping[str, Any]]], failed: Sequence[Mapping[str, Any]]) -> list[Line]:
-    texts: dict[str, str] = {}
-    for status, tone in (("deviation", "bad"), ("held", "notice")):
-        for control in by_status.get(status, ()):
-            texts.setdefault(f"{status} {control['id']}: {clean(str(control['reason']))}", tone)
-    for proof in failed:
-        refusal = clean(str(proof["evidence"].get("refusal") or "not as expected"))
-        texts.setdefault(
-            f"proof {proof['id']} ({proof['kind']}) {clean(str(proof['from']))} → {clean(str(proof['to']))} failed: {refusal}", "bad"
-        )
-    lines = [Line(_labelled("", f"  {text}"), tone) for text, tone in list(texts.items())[:DETAILS]]
-    if len(texts) > DETAILS:
-        lines.append(Line(_labelled("", f"  and {len(texts) - DETAILS} more, see the report"), "notice"))
-    return lines
-
-
-def _labelled(label: str, text: str) -> str:
-    shown = clean(label)
-    return (f"{shown:<{LABEL}}" if len(shown) < LABEL else f"{shown}  ") + text
-
-
-def _distinct(controls: Sequence[Mapping[str, Any]]) -> int:
-    return len({control["id"] for control in controls})
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -65,6 +65,16 @@ def test_a_refusal_names_host_cause_and_advice(make, answer, words):
         assert word in str(caught.value)
 
 
+def test_a_host_that_is_busy_is_not_told_to_be_misconfigured(make):
+    def late(_command, _data):
+        raise AnsibleConnectionFailure("Timeout (12s) waiting for privilege escalation prompt: ")
+
+    with pytest.raises(ActionError) as caught:
+        make(NinepathsAction, {}, late).program("observe", {}, HOST)
+    wanted = "cp1: sudo did not go on within 12 s; the host may be busy (raise Ansible's timeout), or the become method is wrong"
+    assert str(caught.value) == wanted
+
+
 @pytest.mark.parametrize("message", ["Missing sudo password", "Incorrect sudo password"])
 def test_what_become_raises_is_named(make, message):
     def answer(_command, _data):

@@ -44,12 +44,13 @@ def act(make, tmp_path):
 
     def run(document: dict[str, Any], observed: tuple[str, ...] = ("cp1", "cp2", "w1", "w2"), **more: Any) -> Any:
         options = {"mode": "harden", "stage": "start", "digest": None, **more.pop("options", {})}
+        variables = {**VARIABLES, "ninepaths_report_dir": str(tmp_path / "report"), **more.pop("variables", {})}
         action = make(plan.ActionModule, {}, **more)
         for host in observed:
             action.spool().put("observation", host, OBSERVATION)
         action.planned_stages = []
         action.plan_now = lambda _variables, stage="start": action.planned_stages.append(stage) or document
-        return action, action.act(options, {**VARIABLES, "ninepaths_report_dir": str(tmp_path / "report")})
+        return action, action.act(options, variables)
 
     return run
 
@@ -88,12 +89,34 @@ def test_a_surprise_stops_before_the_control_planes(act):
 def test_check_and_audit_touch_nobody(act, kind):
     action, result = act(made({"files": ["cp1"], "control_planes": ["cp1"]}), **kind)
     assert result["waves"] == {} and action.spool().get("run", "waves") == {}
-    assert result["changed"] == ("check_mode" in kind)
+    assert result["changed"] is False
 
 
 def test_check_with_diff_shows_every_change_with_its_reason(act):
-    _action, result = act(made({"files": ["cp1"]}), check_mode=True, diff=True)
-    assert [entry["prepared"] for entry in result["diff"]] == ["# cp1: /x: r (a)\n-a\n+b\n"]
+    action, result = act(made({"files": ["cp1"]}), check_mode=True, diff=True)
+    assert [entry["prepared"] for entry in result["diff"]] == ["# cp1: /x (1 control)\n#   a\n-a\n+b\n"]
+    assert ("-a", "bad") in action.lines and ("+b", "good") in action.lines, "Ansible shows differences of changed tasks only"
+    action, result = act(made({"files": ["cp1"]}), check_mode=True)
+    assert "diff" not in result and ("-a", "bad") not in action.lines
+
+
+def test_a_plan_that_fails_is_told_once(make, tmp_path):
+    action = make(plan.ActionModule, {})
+    action.controls = lambda: ()
+    error = {"host": "w1", "file": None, "cause": "its kubelet does not run", "advice": "start it, then run again"}
+    failure = action.failed({**VARIABLES, "ninepaths_report_dir": str(tmp_path / "r")}, [error, {**error, "host": "w2"}])
+    assert str(failure) == "w1: its kubelet does not run (and 1 more)" and failure.result == {}
+    assert [line.text for line in action.lines] == [
+        "error    w1: its kubelet does not run; start it, then run again",
+        "error    w2: its kubelet does not run; start it, then run again",
+        f"report   {tmp_path / 'r' / 'unknown' / 'report.json'}",
+    ]
+    assert str(action.failed(VARIABLES | {"ninepaths_report_dir": str(tmp_path / "r")}, [{**error, "host": None}])) == "its kubelet does not run"
+
+
+def test_a_plan_with_a_limit_says_that_it_is_partial(act):
+    action, _result = act(made({}), observed=("w1",), variables={"ansible_limit": "w1"})
+    assert any("partial run (--limit w1): no control plane takes part" in line.text for line in action.lines)
 
 
 @pytest.mark.parametrize("digest", ["ab" * 32, "ab" * 6])
@@ -157,6 +180,9 @@ def test_the_report_decides_the_exit_code(make, tmp_path, status, fail_on, limit
         action.spool().put("observation", host, OBSERVATION)
     result = action.act({"fail_on": fail_on}, {**VARIABLES, "ninepaths_report_dir": str(tmp_path / "r"), "ansible_limit": limit})
     assert result.get("failed", False) is failed and (tmp_path / "r" / "prod-1" / "report.json").exists()
+    if failed:  # short: all of it is printed above and stands in the report
+        assert result["msg"] == "not yet as wanted: 1 deviation (1 control); nothing was changed"
+        assert not {"deviations", "errors", "restarts"} & set(result)
 
 
 @pytest.mark.parametrize(("limit", "failed"), [(None, True), ("cp1", False)])

@@ -105,7 +105,7 @@ def test_lists_and_booleans_are_written_as_the_component_reads_them(act):
         ({"flags": {"--leader-elect": True}}, "is leader-elect meant"),
         ({"absent": ["leader-elekt"]}, "does not know the flag"),
         ({"flags": {"v": 2}, "absent": ["v"]}, "both in flags and in absent"),
-        ({"flags": {"v": "much"}}, "v: its value is not of the type Level"),
+        ({"flags": {"v": "much"}}, "v must be a number like 2, not 'much'"),
         ({"flags": {"leader-elect": "yes"}}, "not of the type bool"),
         ({"flags": {"leader-elect-lease-duration": "15"}}, "not of the type duration"),
         ({"flags": {"kubeconfig": ["/a", "/b"]}}, "not of the type string"),

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from tls_material import Authority, kubeconfig
 
 KEYS = {
-    "schema", "at", "took_ms", "host", "layout", "problems", "kubelet", "components", "manifests_foreign", "files", "certificates",
+    "schema", "at", "took_ms", "host", "layout", "problems", "kubelet", "components", "manifests_foreign", "manifest_shapes", "files", "certificates",
     "listening", "sysctls", "accounts", "journals", "cluster", "proofs", "places",
 }  # fmt: skip
 REQUEST: dict[str, Any] = {"schema": 1, "stat": [], "sysctls": [], "accounts": [], "prove": [], "addresses": {}}
@@ -162,6 +162,16 @@ def test_backups_in_the_manifests_directory(plane: tuple[FakeNode, FakeRun]) -> 
     node, run = plane
     node.write(f"{MANIFESTS}/etcd.yaml.bak", "kind: Pod\n")
     assert look(node, run)["manifests_foreign"] == [f"{MANIFESTS}/etcd.yaml.bak"]
+
+
+def test_of_a_foreign_manifest_only_its_shape_is_seen(plane: tuple[FakeNode, FakeRun]) -> None:
+    node, run = plane
+    node.write(f"{MANIFESTS}/vip.yaml", 'kind: Pod\nenv: {password: "hunter2\\n"}\n')
+    node.write(f"{MANIFESTS}/vip.json", '{\t"kind": "Pod"}')
+    node.write(f"{MANIFESTS}/large.yaml", "a" * ((64 << 10) + 1))
+    seen = look(node, run)
+    assert seen["manifest_shapes"] == {f"{MANIFESTS}/vip.yaml": 'aaaa: Aaa\naaa: {aaaaaaaa: "aaaaaa1\\a"}\n'.replace("A", "a")}
+    assert "hunter2" not in json.dumps(seen)
 
 
 @pytest.mark.parametrize(

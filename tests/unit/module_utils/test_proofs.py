@@ -93,6 +93,7 @@ def test_a_worker_proves_path_2(node: FakeNode) -> None:
     ]
     assert {(proof["id"], proof["path"], proof["from"]) for proof in made} == {("kubelet_to_apiserver", 2, "w1")}
     assert made[0]["evidence"]["request"] == "GET /api/v1/nodes/w1, the certificate of node w1"
+    assert [proof["evidence"]["expected"] for proof in made] == ["200", "403", "401 or 403", "an end of the connection", "401"]
     assert (made[0]["evidence"]["tls"], made[0]["evidence"]["subject"]) == ("TLSv1.3", "kube-apiserver")
     text = json.dumps(made)
     assert "nobody's business" not in text
@@ -310,5 +311,6 @@ def test_secrets_at_rest(root: Path, monkeypatch: pytest.MonkeyPatch, values: li
         return
     evidence = made[0]["evidence"]
     assert evidence["total"] == 70
+    assert evidence["answer"] == f"{evidence['encrypted']} of {evidence['read']} are encrypted"
     assert (made[0]["passed"], evidence["read"], evidence["encrypted"], evidence["providers"]) == result
     assert "hunter2" not in json.dumps(made)

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.controls.settings import Settings
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.planning import approver, proxy
-from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.planning.model import WAVES, Inventory, Plan, PlanErrors, bind
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.planning.model import NOT_PART, WAVES, Inventory, Plan, PlanErrors, bind
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.planning.plan import CONTROL_PLANES, plan
 from factories import (
     ASSETS,
@@ -431,6 +431,28 @@ class TestRefusals:
         self.refused(hosts, "kube-apiserver.yaml.bak", "move it out")
         hosts["cp1"]["manifests_foreign"].pop()
         assert planned(hosts).waves["control_planes"]
+
+    def test_a_manifest_that_is_no_yaml_is_named_and_stops_nothing(self) -> None:
+        hosts = cluster()
+        hosts["cp1"]["manifest_shapes"] = {f"{MANIFESTS}/broken.yaml": "a: [1,\n", f"{MANIFESTS}/vip.yaml": 'aaaa: &a "\\a"\naa: *a\naaaa: 1\n'}
+        assert [text for text in planned(hosts).warnings if "YAML" in text] == [
+            "cp1: /etc/kubernetes/manifests/broken.yaml: cannot be read as YAML; kubelet ignores it, too"
+        ]
+
+    def test_what_is_not_offered_is_so_on_a_host_that_was_not_observed(self) -> None:
+        hosts = cluster()
+        del hosts["cp1"]
+        made = planned(hosts, unreachable={"cp1": NOT_PART})
+        held = {outcome.id: outcome for outcome in made.controls if outcome.host == "cp1"}
+        assert held["encryption-at-rest"].held_by == "not-offered-yet" and "data-at-rest work" in held["encryption-at-rest"].reason
+        assert held["apiserver-profiling-off"].held_by == "observation"
+        assert not any(NOT_PART in text for text in made.warnings), "one line says it for all"
+
+    def test_what_makes_room_for_tls_1_3_is_explained_by_that(self) -> None:
+        hosts = cluster()
+        hardened = carried_out(hosts, planned(hosts))
+        (edit,) = [change for change in planned(hardened, overrides={"tls-floor": "VersionTLS13"}).changes if change.target.endswith("etcd.yaml")]
+        assert "etcd-ciphers" in edit.controls and "TLS 1.3 becomes the floor" in edit.reason
 
     def test_a_version_without_data(self) -> None:
         hosts = cluster()

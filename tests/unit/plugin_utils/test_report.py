@@ -24,6 +24,8 @@ class Control:
     title: str
     references: tuple[tuple[str, tuple[str, ...]], ...] = (("cis", ("1.2.5",)),)
     proof: str | None = None
+    sets: str | None = "kubelet-certificate-authority"
+    kind: str = "flag"
 
 
 CONTROLS = (Control("verify-kubelet", "The apiserver verifies kubelets"), Control("other", "Another"))
@@ -107,6 +109,12 @@ def test_what_the_run_mended_shows_what_it_was_before():
     assert (row["status"], row["before"], row["after"], row["changed"]) == ("ok", "absent", "ca.crt", True)
 
 
+def test_of_files_that_the_run_mended_it_shows_what_was_planned():
+    first, final = plan(outcome("change", before="/x: 0644", after="/x: 0600")), plan(outcome("ok"))
+    row = rows(valid(reporting.build(FACTS, CONTROLS, final, first)))[0]
+    assert (row["before"], row["after"]) == ("/x: 0644", "/x: 0600")
+
+
 def test_restarts_are_those_that_happened_in_a_harden_run_and_the_predicted_ones_else():
     results = [
         {"host": "cp1", "changed": True, "restarts": {"kubelet": 1, "etcd": 1}},
@@ -124,6 +132,19 @@ def test_restarts_are_those_that_happened_in_a_harden_run_and_the_predicted_ones
 def test_what_counts_as_a_deviation(status, deviates):
     report = reporting.build(FACTS, CONTROLS, plan(outcome(status), outcome(status, "cp2")))
     assert len(reporting.deviations(report)) == deviates
+
+
+def test_a_control_counts_once_by_its_worst_status_and_the_counts_agree():
+    statuses = plan(outcome("ok"), outcome("change", "cp2"), outcome("held", "cp3"), outcome("deviation", name="other"))
+    observation = {**OBSERVATION, "proofs": [{**PROOF, "passed": False}, {**PROOF, "passed": False, "kind": "forbidden"}]}
+    report = reporting.build(replace(FACTS, observations={"cp1": observation}), CONTROLS, statuses)
+    assert reporting.tally(report) == reporting.Tally(changing=1, deviating=1, proofs=2) and len(reporting.deviations(report)) == 4
+
+
+@pytest.mark.parametrize(("kind", "sets", "shown"), [("flag", "x", "--x"), ("document", "x", "--x"), ("field", "a.b", "a.b"), ("files", None, None)])
+def test_a_row_names_what_its_control_sets(kind, sets, shown):
+    report = valid(reporting.build(FACTS, [Control("verify-kubelet", "t", sets=sets, kind=kind)], plan(outcome("ok"))))
+    assert rows(report)[0]["setting"] == shown
 
 
 def test_a_failed_proof_is_a_deviation():
@@ -147,6 +168,14 @@ def test_it_is_written_in_one_step_and_readable(tmp_path):
     path = reporting.write(report, tmp_path)
     assert path == tmp_path / "prod-1" / "report.json" and json.loads(path.read_text(encoding="utf-8")) == report
     assert [entry.name for entry in path.parent.iterdir()] == ["report.json"]
+
+
+def test_a_partial_report_lies_beside_the_full_one(tmp_path):
+    full = reporting.write(valid(reporting.build(FACTS, CONTROLS, plan(outcome("ok")))), tmp_path)
+    before = full.read_bytes()
+    limited = valid(reporting.build(replace(FACTS, limit="w1", partial="partial run"), CONTROLS, plan(outcome("held"), warnings=["w"])))
+    assert (limited["limit"], limited["partial"], limited["warnings"]) == ("w1", True, ["partial run", "w"])
+    assert reporting.write(limited, tmp_path) == tmp_path / "prod-1" / "report-limited.json" and full.read_bytes() == before
 
 
 def test_a_report_that_cannot_be_written_leaves_the_old_one(tmp_path):

@@ -266,9 +266,9 @@ def test_no_override_makes_any_control_weaker(control: controls.Control) -> None
 
 def test_unknown_names_are_refused() -> None:
     assert problems(enable=["always-pull"], overrides={"tls": "x"}, waivers=[{"control": "cis-1.2.5", "reason": "r"}]) == (
-        "ninepaths_overrides: tls is no control; see controls/ for their ids",
-        "ninepaths_enable: always-pull is no control; see controls/ for their ids",
-        "ninepaths_waivers: cis-1.2.5 is no control; see controls/ for their ids",
+        "ninepaths_overrides: tls is no control. All ids: docs/controls.md",
+        "ninepaths_enable: always-pull is no control; did you mean always-pull-images? All ids: docs/controls.md",
+        "ninepaths_waivers: cis-1.2.5 is no control. All ids: docs/controls.md",
     )
 
 
