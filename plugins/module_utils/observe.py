@@ -9,13 +9,12 @@ docs/development/interfaces.md describes request and result.
 
 from __future__ import annotations
 
-import json
 import os
 import pwd
 import re
 import sys
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.host import files, processes
@@ -24,6 +23,7 @@ from ansible_collections.ninepaths.kubernetes.plugins.module_utils.host.files im
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.host.layout_kubeadm import Component
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.observation.collection import Collection
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.run import Run
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.steps import journal
 
 KUBELET_UNIT = "kubelet.service"
 APPROVER_TIMER = "ninepaths-approver.timer"
@@ -296,40 +296,17 @@ def _journals(sight: Sight) -> list[dict[str, Any]]:
     for name in names:
         path = f"{TRANSACTIONS}/{name}/journal.jsonl"
         try:
-            lines = list(_journal_lines(files.read_bytes(sight.host.real(path), JOURNAL_LIMIT)))
+            lines, _size = journal.parse(files.read_bytes(sight.host.real(path), JOURNAL_LIMIT))
         except FileNotFoundError:
             continue
         except OSError as error:
             advice = "look at the directory; an interrupted change may have to be undone by hand"
             sight.seen.problem(path, f"cannot be read: {error.strerror}", advice)
             continue
-        found.append(_journal(name, lines))
+        first, last = (lines[0], lines[-1]) if lines else ({"data": {}}, {})
+        entry = {"id": name, "run": str(first["data"].get("run", "")), "state": journal.state(lines)}
+        found.append({**entry, "step": str(last.get("step", "")), "at": last.get("at", 0.0)})
     return found
-
-
-def _journal_lines(data: bytes) -> Iterable[dict[str, Any]]:
-    """Whole lines; the last one may be cut off by a power failure."""
-    for raw in data.split(b"\n"):
-        try:
-            line = json.loads(raw)
-        except ValueError:
-            return
-        if isinstance(line, dict):
-            yield line
-
-
-def _journal(name: str, lines: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    ends = [line.get("data") for line in lines if line.get("event") == "end"]
-    first, last = (lines[0], lines[-1]) if lines else ({}, {})
-    data = first.get("data")
-    state = ends[-1].get("state", "failed") if ends and isinstance(ends[-1], dict) else "open"
-    return {
-        "id": name,
-        "run": str(data.get("run", "")) if isinstance(data, dict) else "",
-        "state": state,
-        "step": str(last.get("step", "")),
-        "at": last.get("at", 0.0),
-    }
 
 
 def _network(sight: Sight, request: Mapping[str, Any], observation: dict[str, Any], timers: Sequence[str]) -> None:

@@ -29,6 +29,8 @@ import yaml
 REQUESTS_PER_SECOND = 20.0
 LOGS_PER_SECOND = 5.0
 TIMEOUT_S = 10.0
+# Bytes of an answer that are kept: a Status says what the apiserver met at the kubelet only after its kind and the whole URL.
+EXCERPT = 400
 OBJECT = "/api/v1/namespaces/default/configmaps/ninepaths-client"
 
 
@@ -59,7 +61,7 @@ class Tally:
             action()
         except (OSError, HTTPException, subprocess.SubprocessError) as error:
             with self.lock:
-                self.lost.append(Loss(round(at, 2), what, f"{type(error).__name__}: {error}"[:400]))
+                self.lost.append(Loss(round(at, 2), what, f"{type(error).__name__}: {error}"[: 2 * EXCERPT]))
 
     def as_dict(self) -> dict[str, object]:
         """For the result file."""
@@ -93,7 +95,7 @@ class Client:
         finally:
             connection.close()
         if answer.status >= 400:
-            raise HTTPException(f"{method} {path}: {answer.status} {data[:120]!r}")
+            raise HTTPException(f"{method} {path}: {answer.status} {data[:EXCERPT]!r}")
         return data
 
 

@@ -61,7 +61,7 @@ def choose_source(wanted: str) -> str:
 def provide(upstreams: Sequence[Upstream], architecture: str, source: str) -> dict[str, Binaries]:
     """All binaries of these upstreams; what is missing is made under a lock, so that two beds do not build twice."""
     store = paths.cache() / "binaries"
-    whole = {one.name: found for one in upstreams if (found := cached(one, store / str(one)))}
+    whole = {one.name: ready for one in upstreams if (ready := cached(one, store / str(one)))}
     if len(whole) == len(upstreams):
         # Not kept waiting by a bed whose binaries are being built.
         return whole

@@ -117,6 +117,7 @@ class Api:
 
     def __init__(self, where: Endpoint, who: Credential, timeout: float = 10.0) -> None:
         self.where, self._timeout = where, timeout
+        self._seconds, self._limit = http1.ANSWER, http1.MAX_BODY
         try:
             self.context = tls.with_client_data(tls.verified(who.ca), who.certificate, who.key)
         except tls.TlsError as error:
@@ -137,10 +138,11 @@ class Api:
                 return None
             raise
 
-    def another(self) -> Api:
-        """A client of its own connection and the same identity, for another thread."""
+    def another(self, seconds: float = http1.ANSWER, limit: int = http1.MAX_BODY) -> Api:
+        """A client of its own connection and the same identity, for another thread; an answer takes at most so many seconds and bytes."""
         twin = copy.copy(self)
         twin._channel = twin._connection = None
+        twin._seconds, twin._limit = seconds, limit
         return twin
 
     def list(self, path: str, *, accept: str = JSON, **query: str) -> Iterator[dict[str, Any]]:
@@ -215,7 +217,7 @@ class Api:
     def _once(self, method: str, path: str, headers: Mapping[str, str], body: bytes) -> http1.Response:
         connection = self._connection or self._open()
         connection.send(method, path, headers, body)
-        answer = connection.receive()
+        answer = connection.receive(self._limit)
         if not answer.reusable:
             self.close()
         return answer
@@ -227,7 +229,7 @@ class Api:
         except BaseException:
             raw.close()
             raise
-        self._connection = http1.Connection(self._channel, http1.authority(*self.where))
+        self._connection = http1.Connection(self._channel, http1.authority(*self.where), self._seconds)
         return self._connection
 
     def _failed(self, method: str, path: str, error: Exception) -> ApiError:

@@ -16,8 +16,8 @@ from ansible_collections.ninepaths.kubernetes.plugins.module_utils.host import l
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.host.files import Host
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.wire import http1, tls
 
-TIMEOUT = 5.0
-LIMIT = 1 << 24
+TIMEOUT, ANSWER = 5.0, 15.0  # seconds: for a step, and for a whole answer
+LIMIT = http1.MAX_BODY
 
 
 class EtcdError(Exception):
@@ -74,7 +74,7 @@ def call(url: Url, context: ssl.SSLContext | None, path: str, document: object =
 
 
 def _call(channel: socket.socket, where: str, path: str, document: object) -> dict[str, Any]:
-    connection = http1.Connection(channel, where)
+    connection = http1.Connection(channel, where, ANSWER)
     body = b"" if document is None else json.dumps(document).encode("utf-8")
     connection.send("POST" if body else "GET", path, {"Connection": "close", "Content-Type": "application/json"}, body)
     answer = connection.receive(LIMIT)
@@ -106,22 +106,39 @@ def observe(host: Host, argv: Sequence[str]) -> dict[str, Any] | None:
     return {"members": [], "error": "; ".join(failures)}
 
 
+def status(url: Url, context: ssl.SSLContext | None) -> tuple[str, str]:
+    """Ids of a member and of the leader that it follows. Raises EtcdError, also where it is not healthy.
+
+    Healthy is one that follows a leader, has no alarm, and reads through the quorum: what its status and its /health together say.
+    """
+    answer = call(url, context, "/v3/maintenance/status", {})
+    leader = str(answer.get("leader") or "0")
+    if leader == "0" or answer.get("errors"):
+        raise EtcdError(f"{url.address}: has no leader or reports errors")
+    if call(url, context, "/health").get("health") not in ("true", True):
+        raise EtcdError(f"{url.address}: is not healthy")
+    return str((answer.get("header") or {}).get("member_id", "0")), leader
+
+
+def status_of(client_urls: Sequence[Url], context: ssl.SSLContext | None) -> tuple[str, str] | None:
+    """The status of a member by the first of its URLs that gives a healthy one; None where none does."""
+    for url in client_urls:
+        try:
+            return status(url, context)
+        except EtcdError:  # the next URL of the same member may answer
+            continue
+    return None
+
+
 def _member(member: dict[str, Any], context: ssl.SSLContext | None) -> dict[str, Any]:
     number = str(member.get("ID", ""))
     client_urls = [str(url) for url in member.get("clientURLs") or []]
-    healthy, leader = False, False
-    for url in urls(",".join(client_urls)):
-        try:
-            leader = str(call(url, context, "/v3/maintenance/status", {}).get("leader", "")) == number
-            healthy = call(url, context, "/health").get("health") in ("true", True)
-            break
-        except EtcdError:  # the next URL of the same member may answer
-            continue
+    found = status_of(urls(",".join(client_urls)), context)
     return {
         "id": f"{int(number):x}" if number.isdigit() else number,
         "name": str(member.get("name", "")),
         "peer_urls": [str(url) for url in member.get("peerURLs") or []],
         "client_urls": client_urls,
-        "healthy": healthy,
-        "leader": leader,
+        "healthy": found is not None,
+        "leader": found is not None and found[1] == number,
     }

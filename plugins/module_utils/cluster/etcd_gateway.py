@@ -48,23 +48,13 @@ class Gateway:
             for one in found
         ]
 
-    def status(self, url: Url) -> tuple[str, str]:
-        """Ids of a member and of the leader it follows. Raises EtcdError, also for a member without a leader or with errors."""
-        answer = self._call(url, "maintenance/status")
-        leader = str(answer.get("leader", "0"))
-        if leader == "0" or answer.get("errors"):
-            raise EtcdError(f"{url.address}: has no leader or reports errors")
-        return str((answer.get("header") or {}).get("member_id", "0")), leader
+    def status(self) -> tuple[str, str]:
+        """Ids of the local member and of the leader that it follows; see etcd.status. Raises EtcdError."""
+        return etcd.status(self.local, self.context)
 
     def is_healthy(self, member: Member) -> bool:
-        """Does the member answer, and has it a leader?"""
-        for url in member.client_urls:
-            try:
-                self.status(url)
-                return True
-            except EtcdError:  # another URL of the same member may answer
-                continue
-        return False
+        """Does the member answer, and is it well?"""
+        return etcd.status_of(member.client_urls, self.context) is not None
 
     def move_leader(self, target: str) -> None:
         """Make another member the leader; only the leader itself may be asked. Raises EtcdError."""
@@ -107,7 +97,7 @@ def check_quorum(gateway: Gateway) -> None:
     """May the local member go down? Raises PreconditionError when the others would be no quorum."""
     try:
         voters = [member for member in gateway.members() if not member.learner]
-        own, _errors = gateway.status(gateway.local)
+        own, _errors = gateway.status()
     except EtcdError as error:
         raise PreconditionError(
             f"etcd's health is unknown: {error}", "make etcd healthy first (etcdctl endpoint status), then run again"
@@ -128,7 +118,7 @@ def hand_over(gateway: Gateway) -> str:
     """Move leadership away from the local member; says what was done. Raises TransactionError when there is a candidate and it fails."""
     try:
         members = gateway.members()
-        own, leader = gateway.status(gateway.local)
+        own, leader = gateway.status()
         if own != leader:
             return "another member is the leader"
         for member in members:

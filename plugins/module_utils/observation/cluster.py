@@ -24,6 +24,7 @@ CONTROL_PLANE_LABELS = ("node-role.kubernetes.io/control-plane", "node-role.kube
 DEFAULT_ADDRESS_TYPES = "Hostname,InternalDNS,InternalIP,ExternalDNS,ExternalIP"
 KUBELET_PORT = 10250
 LOOKS, LOOK_AGAIN_S = 5, 2.0  # a readiness that fails is looked at again before it counts
+CONFIGZ = (10.0, 1 << 18)  # seconds and bytes
 LEASE = "/apis/coordination.k8s.io/v1/namespaces/kube-system/leases/ninepaths"
 METADATA_ONLY = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 STALE_TOKENS = re.compile(r"^serviceaccount_stale_tokens_total(?:\{[^}]*\})? (\S+)$", re.MULTILINE)
@@ -195,8 +196,8 @@ class Cluster:
         return entry
 
     def _configz(self, node: str) -> dict[str, Any] | None:
-        """Through the apiserver, on a connection of this thread's own."""
-        api = self._api.another()
+        """Through the apiserver, on a connection of this thread's own; what answers in the end is the kubelet."""
+        api = self._api.another(*CONFIGZ)
         try:
             found = api.get(f"/api/v1/nodes/{node}/proxy/configz").get("kubeletconfig")
         except ApiError:

@@ -20,9 +20,11 @@ from ansible_collections.ninepaths.kubernetes.plugins.module_utils.host.files im
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.wire import x509
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.wire.der import DerError
 
-# A document with one of these in it is not shipped: keys, kubeconfigs and tokens, encryption keys, a proxy's password in a URL.
+# A document with one of these in it is not shipped: keys, kubeconfigs and tokens, encryption keys, a proxy's password in a URL, an
+# environment variable whose name says that it holds a secret (and not the place of one).
 SECRET = re.compile(
-    rb"""PRIVATE\ KEY-----|client-key-data|^\s*["']?token["']?\s*:\s*\S|kind["']?:\s*["']?EncryptionConfiguration|://[^\s/:@"']*:[^\s/@"']+@""",
+    rb"""PRIVATE\ KEY-----|client-key-data|^\s*["']?token["']?\s*:\s*\S|kind["']?:\s*["']?EncryptionConfiguration|://[^\s/:@"']*:[^\s/@"']+@|
+    \b[A-Z0-9_]*(?:SECRET|PASSWORD|PASSWD|TOKEN|PRIVATE_KEY|ACCESS_KEY|API_KEY|CREDENTIAL)[A-Z0-9_]*(?<!_FILE)(?<!_PATH)(?<!_DIR)=["']?[^\s"']""",
     re.MULTILINE | re.VERBOSE,
 )
 CLIENT_CERTIFICATE = re.compile(rb"""client-certificate-data["']?\s*:\s*["']?([A-Za-z0-9+/=]+)""")

@@ -118,11 +118,11 @@ def passive(seen: Collection, observation: Mapping[str, Any], api: Api | None) -
     scene = Scene(seen.host, str(observation["host"]["node"]), observation, _common(seen.host))
     probes = list(_kubelet_to_apiserver(scene))
     others: list[dict[str, Any]] = []
-    if scene.argv("kube-apiserver") or scene.argv("etcd"):
+    if observation["components"]:
         from ansible_collections.ninepaths.kubernetes.plugins.module_utils.observation import proofs_control_plane as control_plane
 
         probes += control_plane.probes(scene, api)
-        others += control_plane.secrets_at_rest(scene)
+        others += [*control_plane.without_process(scene), *control_plane.secrets_at_rest(scene)]
     made, failures = _contexts(scene.contexts, {probe.who for probe in probes})
     return in_parallel(lambda probe: perform(scene.node, probe, made, failures), probes) + others
 

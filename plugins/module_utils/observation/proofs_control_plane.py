@@ -26,10 +26,26 @@ PLAIN, NOBODY, STALE, OLD, FOREIGN = proofs.PLAIN, proofs.NOBODY, proofs.STALE, 
 APISERVER, ADMIN = "the apiserver's certificate", "the administrator's certificate"
 ETCD_CLIENT, ETCD_PEER = "the apiserver's etcd certificate", "etcd's peer certificate"
 FOREIGN_TO_ETCD = "a certificate of a CA that is foreign to etcd"
+CLUSTER_CLIENT = "a client certificate of the cluster's CA"
+TO_KUBELET, TO_ETCD, AT_REST = Proof("apiserver_to_kubelet", 1), Proof("apiserver_to_etcd", 4), Proof("secrets_at_rest", 4)
+TO_APISERVER, FROM_POD, FROM_CONTROL_PLANE = (
+    Proof("user_to_apiserver", 3),
+    Proof("pod_to_apiserver", 7),
+    Proof("control_plane_to_apiserver", 8),
+)
+ETCD_TO_ETCD = Proof("etcd_to_etcd", 5)
+# What cannot be proven while a component's process is not found.
+NEEDED_FOR: Mapping[str, Sequence[Proof]] = {
+    "kube-apiserver": (TO_KUBELET, TO_APISERVER, TO_ETCD, AT_REST, FROM_POD),
+    "etcd": (TO_ETCD, ETCD_TO_ETCD),
+    "kube-controller-manager": (FROM_CONTROL_PLANE,),
+    "kube-scheduler": (FROM_CONTROL_PLANE,),
+}
 READ_ONLY_PORT = 10255
 CLOSED_AFTER = 1.5  # seconds; where a firewall drops, every node takes as long
 LOCAL_PORTS = {"kube-controller-manager": 10257, "kube-scheduler": 10259}
 SAMPLE = 50
+LOOPBACK, LOOPBACK_OF = ("127.", "::1"), {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - compared with, not bound to
 ENCRYPTED = b"k8s:enc:"
 
 Pass = Callable[[Outcome], bool]
@@ -43,6 +59,17 @@ def probes(scene: Scene, api: Api | None) -> list[Probe]:
     if argv:
         found += [*_apiserver_to_kubelet(scene, argv), *_user_to_apiserver(scene, argv), *_apiserver_to_etcd(scene, argv)]
         found += [*_pod_to_apiserver(argv, api), *_control_plane_to_apiserver(scene, argv)]
+    tried = {(probe.who, probe.address, probe.port) for probe in found}
+    return found + [probe for probe in _etcd_listeners(scene) if (probe.who, probe.address, probe.port) not in tried]
+
+
+def without_process(scene: Scene) -> list[dict[str, Any]]:
+    """A failed proof for all that a component with a manifest would prove, had its process been found."""
+    found = []
+    for name, component in scene.observation["components"].items():
+        cause = {"refusal": f"{component['manifest']} is there, but no process of its pod was found"}
+        for proof in NEEDED_FOR[name] if not component["argv"] else ():
+            found.append(proofs.record(scene.node, proof, ALLOWED, f"{name} {scene.node}", False, cause, ()))
     return found
 
 
@@ -60,6 +87,7 @@ def _contexts(scene: Scene) -> dict[str, Context]:
         ADMIN: proofs.identity(host, admin),
         ETCD_CLIENT: lambda: etcd.client_context(host, apiserver) or tls.unverified(),
         ETCD_PEER: lambda: _pair(scene, tls.verified(_text(scene, layout.flag(member, "peer-trusted-ca-file"))), peer),
+        CLUSTER_CLIENT: lambda: _pair(scene, tls.unverified(), kubelet_client if all(kubelet_client) else (layout.KUBELET_CLIENT,) * 2),
         FOREIGN_TO_ETCD: lambda: _pair(scene, tls.unverified(), foreign_to_etcd),
         **{name: proofs.identity(host, f"{layout.KUBERNETES}/{name[5:]}.conf") for name in LOCAL_PORTS},
     }
@@ -78,7 +106,6 @@ def _pair(scene: Scene, context: ssl.SSLContext, pair: Sequence[str | None]) -> 
 
 def _apiserver_to_kubelet(scene: Scene, argv: Sequence[str]) -> Iterator[Probe]:
     """Path 1: to every kubelet of the Node objects."""
-    proof = Proof("apiserver_to_kubelet", 1)
     for kubelet in (scene.observation["cluster"] or {}).get("kubelets", ()):
         if kubelet["address"] is None:
             continue
@@ -91,13 +118,12 @@ def _apiserver_to_kubelet(scene: Scene, argv: Sequence[str]) -> Iterator[Probe]:
             (FORBIDDEN, OLD, proofs.no_handshake, "/"),
         ]
         for kind, who, passes, path in tries:
-            yield Probe(proof, kind, to, address, kubelet["port"], who, passes, path, bound=argv)
-        yield Probe(proof, FORBIDDEN, to, address, READ_ONLY_PORT, PLAIN, proofs.closed, "/pods", bound=argv, timeout=CLOSED_AFTER)
+            yield Probe(TO_KUBELET, kind, to, address, kubelet["port"], who, passes, path, bound=argv)
+        yield Probe(TO_KUBELET, FORBIDDEN, to, address, READ_ONLY_PORT, PLAIN, proofs.closed, "/pods", bound=argv, timeout=CLOSED_AFTER)
 
 
 def _user_to_apiserver(scene: Scene, argv: Sequence[str]) -> Iterator[Probe]:
     """Path 3: to this node's own apiserver."""
-    proof = Proof("user_to_apiserver", 3)
     tries: list[tuple[str, str, Pass, str, Mapping[str, str]]] = [
         (ALLOWED, ADMIN, proofs.answered, "/api", {}),
         (ALLOWED, ADMIN, proofs.answered, "/readyz", {}),
@@ -109,7 +135,7 @@ def _user_to_apiserver(scene: Scene, argv: Sequence[str]) -> Iterator[Probe]:
     ]
     for where in _endpoint(argv):
         for kind, who, passes, path, headers in tries:
-            yield Probe(proof, kind, f"apiserver {scene.node}", where.address, where.port, who, passes, path, headers, argv)
+            yield Probe(TO_APISERVER, kind, f"apiserver {scene.node}", where.address, where.port, who, passes, path, headers, argv)
 
 
 def _endpoint(argv: Sequence[str]) -> list[Endpoint]:
@@ -122,10 +148,9 @@ def _endpoint(argv: Sequence[str]) -> list[Endpoint]:
 
 def _apiserver_to_etcd(scene: Scene, argv: Sequence[str]) -> Iterator[Probe]:
     """Path 4: to the etcd that the apiserver uses, and to all addresses of the one that runs here."""
-    proof = Proof("apiserver_to_etcd", 4)
     servers = [*etcd.urls(layout.flag(argv, "etcd-servers")), *etcd.urls(layout.flag(scene.argv("etcd"), "advertise-client-urls"))]
     for url in dict.fromkeys(servers):
-        yield from _etcd(proof, url, ETCD_CLIENT, "/health", [*argv, *scene.argv("etcd")])
+        yield from _etcd(TO_ETCD, url, ETCD_CLIENT, "/health", [*argv, *scene.argv("etcd")])
 
 
 def _etcd_to_etcd(scene: Scene) -> Iterator[Probe]:
@@ -134,7 +159,7 @@ def _etcd_to_etcd(scene: Scene) -> Iterator[Probe]:
     members = ((scene.observation["cluster"] or {}).get("etcd") or {}).get("members") or []
     known = [url for member in members for url in etcd.urls(",".join(member["peer_urls"]))]
     for url in dict.fromkeys([*etcd.urls(layout.flag(argv, "initial-advertise-peer-urls")), *known]) if argv else ():
-        yield from _etcd(Proof("etcd_to_etcd", 5), url, ETCD_PEER, "/version", argv)
+        yield from _etcd(ETCD_TO_ETCD, url, ETCD_PEER, "/version", argv)
 
 
 def _etcd(proof: Proof, url: Url, caller: str, path: str, bound: Sequence[str]) -> Iterator[Probe]:
@@ -149,6 +174,22 @@ def _etcd(proof: Proof, url: Url, caller: str, path: str, bound: Sequence[str]) 
         yield Probe(proof, kind, f"etcd {url.address}:{url.port}", url.address, url.port, who, passes, path, bound=bound)
 
 
+def _etcd_listeners(scene: Scene) -> Iterator[Probe]:
+    """Paths 4 and 5: every socket that etcd listens on, also those that it does not advertise.
+
+    Its metrics on a loopback address are spoken in plain HTTP, as kubeadm's own probes need them, and hold no data.
+    """
+    argv = scene.argv("etcd")
+    peers, metrics = ({url.port for url in etcd.urls(layout.flag(argv, f"listen-{kind}-urls"))} for kind in ("peer", "metrics"))
+    for socket in scene.observation["listening"]:
+        address, port = LOOPBACK_OF.get(socket["address"], socket["address"]), socket["port"]
+        if socket["component"] != "etcd" or (port in metrics and socket["address"].startswith(LOOPBACK)):
+            continue
+        proof, path = (ETCD_TO_ETCD, "/version") if port in peers else (TO_ETCD, "/health")
+        for who in (PLAIN, CLUSTER_CLIENT):
+            yield Probe(proof, FORBIDDEN, f"etcd {address}:{port}", address, port, who, proofs.ended, path, bound=argv)
+
+
 def _pod_to_apiserver(argv: Sequence[str], api: Api | None) -> Iterator[Probe]:
     """Path 7: to the address that pods use; what pods themselves can reach is left to the active proofs."""
     try:
@@ -156,22 +197,21 @@ def _pod_to_apiserver(argv: Sequence[str], api: Api | None) -> Iterator[Probe]:
     except ApiError:
         service = {}
     address = str((service.get("spec") or {}).get("clusterIP") or "")
-    proof, to, path = Proof("pod_to_apiserver", 7), f"service kubernetes {address}", "/api/v1/namespaces"
+    to, path = f"service kubernetes {address}", "/api/v1/namespaces"
     tries: list[tuple[str, Pass]] = [(PLAIN, proofs.ended), (NOBODY, proofs.refused)]
     for who, passes in tries if address else ():
-        yield Probe(proof, FORBIDDEN, to, address, 443, who, passes, path, bound=argv)
+        yield Probe(FROM_POD, FORBIDDEN, to, address, 443, who, passes, path, bound=argv)
 
 
 def _control_plane_to_apiserver(scene: Scene, apiserver: Sequence[str]) -> Iterator[Probe]:
     """Path 8: the identities of controller manager and scheduler, and their own listeners."""
-    proof = Proof("control_plane_to_apiserver", 8)
     for name, usual in LOCAL_PORTS.items():
         argv = scene.argv(name)
         port = layout.flag(argv, "secure-port") or str(usual)
         if not argv or not port.isdigit() or port == "0":
             continue
         for where in _endpoint(apiserver):
-            yield Probe(proof, ALLOWED, f"apiserver {scene.node}", where.address, where.port, name, proofs.answered, "/api", bound=argv)
+            yield Probe(FROM_CONTROL_PLANE, ALLOWED, f"apiserver {scene.node}", where.address, where.port, name, proofs.answered, "/api", bound=argv)
         bind = layout.flag(argv, "bind-address") or "0.0.0.0"  # noqa: S104 - the default of both programs
         tries: list[tuple[str, Pass, str]] = [
             (NOBODY, proofs.refused, "/metrics"),
@@ -180,9 +220,9 @@ def _control_plane_to_apiserver(scene: Scene, apiserver: Sequence[str]) -> Itera
         ]
         for who, passes, path in tries:
             local = "127.0.0.1" if bind in ("0.0.0.0", "::") else bind  # noqa: S104
-            yield Probe(proof, FORBIDDEN, f"{name} {scene.node}", local, int(port), who, passes, path, bound=argv)
+            yield Probe(FROM_CONTROL_PLANE, FORBIDDEN, f"{name} {scene.node}", local, int(port), who, passes, path, bound=argv)
         for address in _node_addresses(scene):
-            outer = Probe(proof, FORBIDDEN, f"{name} {scene.node}", address, int(port), NOBODY, proofs.closed, "/healthz", bound=argv)
+            outer = Probe(FROM_CONTROL_PLANE, FORBIDDEN, f"{name} {scene.node}", address, int(port), NOBODY, proofs.closed, "/healthz", bound=argv)
             yield outer._replace(timeout=CLOSED_AFTER)
 
 
@@ -194,16 +234,20 @@ def _node_addresses(scene: Scene) -> list[str]:
 
 
 def secrets_at_rest(scene: Scene) -> list[dict[str, Any]]:
-    """Path 4b: read some Secrets as etcd keeps them and look at their first bytes; no proof where etcd cannot be asked or holds none."""
+    """Path 4b: read some Secrets as etcd keeps them and look at their first bytes; no proof where etcd cannot be asked or holds none.
+
+    Those that were written least recently: what nobody has written since encryption was switched on is still plain text.
+    """
     argv = scene.argv("kube-apiserver")
     servers = etcd.urls(layout.flag(argv, "etcd-servers"))
     prefix = (layout.flag(argv, "etcd-prefix") or "/registry").rstrip("/") + "/secrets/"
     if not servers:
         return []
     document = {"key": _encoded(prefix), "range_end": _encoded(prefix[:-1] + chr(ord(prefix[-1]) + 1)), "limit": SAMPLE}
+    document.update(sort_target="MOD", sort_order="ASCEND")
     try:
-        pairs = etcd.call(servers[0], etcd.client_context(scene.host, argv), "/v3/kv/range", document).get("kvs") or []
-        values = [base64.b64decode(pair.get("value") or "") for pair in pairs]
+        found = etcd.call(servers[0], etcd.client_context(scene.host, argv), "/v3/kv/range", document)
+        values = [base64.b64decode(pair.get("value") or "") for pair in found.get("kvs") or []]
     except (etcd.EtcdError, binascii.Error):  # path 4's own probes show why
         return []
     if not values:
@@ -211,9 +255,15 @@ def secrets_at_rest(scene: Scene) -> list[dict[str, Any]]:
     encrypted = [value for value in values if value.startswith(ENCRYPTED)]
     # The prefix is k8s:enc:<provider>:<version>:<key name>:, none of it secret.
     providers = sorted({value.split(b":", 4)[2].decode("ascii", "replace")[:32] for value in encrypted})
-    evidence = {"request": "read Secrets without the apiserver", "read": len(values), "encrypted": len(encrypted), "providers": providers}
-    proof, to = Proof("secrets_at_rest", 4), f"etcd {servers[0].address}:{servers[0].port}"
-    return [proofs.record(scene.node, proof, FORBIDDEN, to, len(encrypted) == len(values), evidence, argv)]
+    evidence = {
+        "request": "read Secrets without the apiserver, those first that were written least recently",
+        "total": int(found.get("count") or len(values)),
+        "read": len(values),
+        "encrypted": len(encrypted),
+        "providers": providers,
+    }
+    to = f"etcd {servers[0].address}:{servers[0].port}"
+    return [proofs.record(scene.node, AT_REST, FORBIDDEN, to, len(encrypted) == len(values), evidence, argv)]
 
 
 def _encoded(text: str) -> str:

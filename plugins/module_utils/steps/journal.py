@@ -20,7 +20,7 @@ Line = dict[str, Any]
 def parse(text: bytes) -> tuple[list[Line], int]:
     """Lines of a journal and the number of bytes they take; a torn or damaged tail is left out.
 
-    A line counts once its newline is there, it is an object, and its number follows the one before it.
+    A line counts once its newline is there, it is an object with data, and its number follows the one before it.
     """
     lines: list[Line] = []
     size = 0
@@ -30,6 +30,8 @@ def parse(text: bytes) -> tuple[list[Line], int]:
         except ValueError:
             break
         if not isinstance(line, dict) or line.get("seq") != len(lines) + 1 or line.get("event") not in EVENTS:
+            break
+        if not isinstance(line.get("data"), dict):
             break
         lines.append(line)
         size += len(raw) + 1

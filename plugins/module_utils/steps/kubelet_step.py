@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
-from ansible_collections.ninepaths.kubernetes.plugins.module_utils.host import layout_kubeadm
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.host import kubelet
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.host.failures import HealthError, PreconditionError
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.host.machine import Waiting
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.steps import changes
@@ -17,21 +17,12 @@ from ansible_collections.ninepaths.kubernetes.plugins.module_utils.steps.context
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.steps.system_steps import Plain, put_back
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.steps.writer import parse_all
 
-UNIT = "kubelet.service"
+UNIT = kubelet.UNIT
 SYSTEMD = ("/etc/systemd/", "/usr/lib/systemd/", "/lib/systemd/", "/run/systemd/")
-HEALTHZ_PORT = 10248
 
 # Seconds.
 ACTIVE, HEALTHY, READY, PODS = 90.0, 120.0, 180.0, 120.0
 STOP_AND_START = 150.0
-
-
-class Service(NamedTuple):
-    """The unit as systemd sees it; `started` is on the monotonic clock."""
-
-    active: bool
-    pid: int
-    started: float
 
 
 class Kubelet(Plain):
@@ -55,6 +46,7 @@ class Kubelet(Plain):
     def apply(self) -> None:
         """Write the files, let the running binary judge them, restart, wait."""
         old = self._service()
+        self.record(f"kubelet: runs as process {old.pid}", {"seen": [old.pid, old.started]})
         for change in self.changes:
             self.context.writer.apply(change, self.name)
         verdict = self.context.tools.validate_kubelet(self.context, old.pid, self.expected)
@@ -111,30 +103,17 @@ class Kubelet(Plain):
         self.context.say(self.name, f"kubelet: {what} after {took:.1f} s")
 
     def _is_healthy(self) -> bool:
-        port = self._healthz_port()
+        argv = self.context.tools.argv_of(self._service().pid)
+        address, port = kubelet.dial(self.context.machine, argv, kubelet.HEALTHZ)
         if port == 0:
             return True
-        answer = self.context.node.probe(
-            {"liveness": {"scheme": "HTTP", "host": "127.0.0.1", "port": port, "path": "/healthz", "timeout_s": 2}}
-        )
+        answer = self.context.node.probe({"liveness": {"scheme": "HTTP", "host": address, "port": port, "path": "/healthz", "timeout_s": 2}})
         if not answer.passed:
             raise Waiting(f"{answer.detail}{self._said()}")
         return True
 
-    def _healthz_port(self) -> int:
-        """As the configuration says; the kubelet's default where it says nothing."""
-        try:
-            text = self.context.machine.read(layout_kubeadm.KUBELET_CONFIG).decode("utf-8", "replace")
-        except OSError:  # another path is configured; the default is the best guess
-            return HEALTHZ_PORT
-        port = layout_kubeadm.top_level(text, "healthzPort")
-        return int(port) if port and port.isdigit() else HEALTHZ_PORT
-
-    def _service(self) -> Service:
-        found = self.context.machine.command(["systemctl", "show", "--property=ActiveState,MainPID,ExecMainStartTimestampMonotonic", UNIT])
-        values = dict(line.partition("=")[::2] for line in found.stdout.splitlines())
-        started = float(values.get("ExecMainStartTimestampMonotonic") or 0) / 1e6
-        return Service(values.get("ActiveState") == "active", int(values.get("MainPID") or 0), started)
+    def _service(self) -> kubelet.Service:
+        return kubelet.service(self.context.machine)
 
     def _said(self) -> str:
         words = self.context.tools.unit_words(UNIT)
@@ -150,11 +129,16 @@ class Kubelet(Plain):
             )
 
     def revive(self) -> None:
-        """Restart the kubelet if it may have read the new files: when we restarted it, or systemd did."""
-        touched = self.recorded("kubelet")
-        if touched and not self._started_since():
+        """Restart the kubelet if it may have read the new files: when we restarted it, or systemd or a person did."""
+        if self._touched() and not self._started_since():
             self.context.say(self.name, "kubelet: restarting with its old files")
             self._restart()
+
+    def _touched(self) -> bool:
+        """Was it restarted since its first file was written, by us or by anybody else?"""
+        now, seen = self._service(), self.recorded("seen")
+        others = bool(seen and self.context.writer.records(self.name)) and seen[-1] != [now.pid, now.started]
+        return others or bool(self.recorded("kubelet"))
 
     def _started_since(self) -> bool:
         """Was its process started after the files were back (a reboot in between, or an undo that was interrupted here)?"""
@@ -165,7 +149,7 @@ class Kubelet(Plain):
 
     def settle(self) -> None:
         """Wait as after any restart. Raises HealthError."""
-        if self.recorded("kubelet"):
+        if self._touched():
             self._wait_until_well(self.context.machine.now() - 1.0, 0)
 
 

@@ -21,6 +21,8 @@ from ansible_collections.ninepaths.kubernetes.plugins.module_utils.wire import p
 
 LOG_TAIL = 16 << 10
 SECRETIVE = re.compile(r"[A-Za-z0-9+/_=-]{40,}")
+PATH = re.compile(r"(?:/[A-Za-z0-9_-]{1,39}){2,}/?")
+LOGIN = re.compile(r"(://[^\s/:@]*:)\S+@")
 # What runtimes write before each line, and what the components' own loggers add.
 PREFIX = re.compile(r"^\S+ (?:stdout|stderr) [FP] ")
 KLOG = re.compile(r'^[EFIW]\d{4} \S+ +\d+ [^\]]+\] (?:"command failed" err=)?')
@@ -101,10 +103,11 @@ class Node:
 
 
 def harmless(text: str) -> str:
-    """A line of a component's log without its logger's head, cut to a readable length; long runs that could be a secret are blanked."""
+    """A line of a component's log without its logger's head, cut to a readable length; passwords in URLs and long runs are blanked."""
     text = _spoken(KLOG.sub("", text))
     printable = "".join(sign if sign.isprintable() else " " for sign in text)
-    return SECRETIVE.sub(lambda found: found.group() if "/" in found.group()[:1] else "…", printable).strip()[:300]
+    printable = LOGIN.sub(r"\1…@", printable)
+    return SECRETIVE.sub(lambda found: found.group() if PATH.fullmatch(found.group()) else "…", printable).strip()[:300]
 
 
 def _spoken(text: str) -> str:

@@ -53,15 +53,19 @@ class ConfigMap(Plain):
     def _read(self) -> dict[str, Any]:
         return ask(self.what, lambda: self.context.tools.administrator(self.context).get(self.path))
 
+    def _read_as_planned(self) -> dict[str, Any]:
+        found = self._read()
+        if found["metadata"]["resourceVersion"] != self.step["resource_version"]:
+            raise PreconditionError(f"{self.what} was changed since it was observed", changes.AGAIN)
+        return found
+
     def check(self) -> None:
         """It is the revision that the plan saw."""
-        found = self._read()["metadata"]["resourceVersion"]
-        if found != self.step["resource_version"]:
-            raise PreconditionError(f"{self.what} was changed since it was observed", changes.AGAIN)
+        self._read_as_planned()
 
     def apply(self) -> None:
-        """Back up, replace, roll."""
-        found = self._read()
+        """Back up, replace, roll; another step of the job may have taken minutes since `check`."""
+        found = self._read_as_planned()
         before = {key: (found.get("data") or {}).get(key) for key in self.data}
         saved = {"data": before, "annotation": self._annotation()}
         files = self.context.machine.files

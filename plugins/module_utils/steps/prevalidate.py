@@ -24,8 +24,9 @@ from ansible_collections.ninepaths.kubernetes.plugins.module_utils.steps import 
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.steps.node import LOUD, harmless
 
 SECONDS = 3
-STILL_RUNNING = (124, 137, -9)  # timeout(1) takes itself along when it kills its group
-NO_SANDBOX = (125, 126, 127)
+STILL_RUNNING = (137, -9)  # timeout(1) takes itself along when it kills its group
+NOT_RUN = (124, 125, 126, 127)  # by run.RunResult and sandbox.FAILED: what was asked never came to the point
+ACCEPTED = "new arguments accepted by the running binary"
 # Flags whose value is written by the component: a file in, or a directory.
 WRITTEN_FILES = ("audit-log-path", "log-file")
 WRITTEN_DIRECTORIES = ("data-dir", "wal-dir", "cert-dir", "log-dir")
@@ -74,21 +75,22 @@ class Candidate:
 
 def validate(candidate: Candidate, directory: str) -> str:
     """All checks; says what was checked. Raises ValidationError with the binary's own reason."""
-    check_parse(candidate)
+    verdict = check_parse(candidate)
     check_files(candidate)
     pairs.check(candidate.argv, candidate.place)
-    return "new arguments accepted by the running binary" + check_start(candidate, directory)
+    return verdict + check_start(candidate, directory)
 
 
-def check_parse(candidate: Candidate) -> None:
-    """The running binary parses the new flags and prints its version. Raises ValidationError."""
+def check_parse(candidate: Candidate) -> str:
+    """The running binary parses the new flags and prints its version. Returns the verdict; raises ValidationError."""
     binary = f"/proc/{candidate.pid}/exe"
     found = candidate.machine.command([binary, *candidate.argv[1:], "--version"], timeout=10)
     if found.rc == 0:
-        return
-    control = candidate.machine.command([binary, *candidate.old[1:], "--version"], timeout=10)
-    if control.rc == 0:
-        raise ValidationError(f"{candidate.component} refuses its new arguments: {reason(found.stdout, found.stderr)}", ADVICE)
+        return ACCEPTED
+    said = reason(found.stdout, found.stderr) or f"it ended with {found.rc}"
+    if found.rc not in NOT_RUN and candidate.machine.command([binary, *candidate.old[1:], "--version"], timeout=10).rc == 0:
+        raise ValidationError(f"{candidate.component} refuses its new arguments: {said}", ADVICE)
+    return f"new arguments could not be judged ({said})"
 
 
 def check_files(candidate: Candidate) -> None:
@@ -116,7 +118,7 @@ def check_start(candidate: Candidate, directory: str) -> str:
     found = _trial(candidate, candidate.argv, directory)
     if found.rc in STILL_RUNNING:
         return f", which ran with them for {SECONDS} s in empty namespaces"
-    if found.rc in NO_SANDBOX:
+    if found.rc in NOT_RUN:
         return f" (a trial start is not possible on this host: {reason('', found.stderr)})"
     control = _trial(candidate, candidate.old, directory)
     said = reason(found.stdout, found.stderr)
@@ -144,7 +146,7 @@ def validate_kubelet(candidate: Candidate, directory: str) -> str:
 
     It ends there in any case; only what it says about flags and configuration counts. Raises ValidationError.
     """
-    check_parse(candidate)
+    verdict = check_parse(candidate)
     paths = [match.group(2) for word in candidate.argv for match in [PATH_FLAG.fullmatch(word)] if match]
     existing = sorted({path for path in [*paths, *KUBELET_PATHS] if os.path.exists(candidate.machine.at(path))})
     binds = [
@@ -153,12 +155,14 @@ def validate_kubelet(candidate: Candidate, directory: str) -> str:
         if not any(path.startswith(other + "/") for other in existing)
     ]
     found = _start(candidate, candidate.argv, directory, {"binds": binds, "scratch": [], "system": True})
-    if found.rc in NO_SANDBOX:
-        return f"new arguments accepted by the running binary (a trial start is not possible on this host: {reason('', found.stderr)})"
+    if found.rc in NOT_RUN:
+        return f"{verdict} (a trial start is not possible on this host: {reason('', found.stderr)})"
     fault = next((line.strip() for line in (found.stdout + found.stderr).splitlines() if KUBELET_FAULTS.search(line)), "")
     if fault:
         raise ValidationError(f"the kubelet refuses its new configuration: {harmless(fault)}", ADVICE)
-    return "new arguments and configuration accepted by the running binary"
+    if not (found.stdout + found.stderr).strip():  # a kubelet that gets as far as its configuration has said something
+        return f"{verdict}; its configuration could not be judged (it ended with {found.rc} and said nothing)"
+    return f"{verdict}, its configuration too"
 
 
 def scratch(argv: Sequence[str]) -> list[str]:

@@ -73,6 +73,7 @@ class StaticPods:
             self.before.setdefault(component, self._current(component))
             verdict = self.context.tools.validate(self.context, component, self.changes[component], self.before[component])
             self.context.say(self.name, f"{component}: {verdict}")
+        self.context.tools.check_pressure()  # again, since the trial starts took their time
         self._roll_apiserver_and_etcd()
         last = [component for component in LAST if component in self.changes]
         for component in last:

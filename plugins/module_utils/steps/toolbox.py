@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.cluster import api, csr, etcd_gateway
-from ansible_collections.ninepaths.kubernetes.plugins.module_utils.host import files, layout_kubeadm, processes
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.host import files, kubelet, layout_kubeadm, processes
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.host.failures import PreconditionError, TransactionError
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.host.machine import Machine, Waiting
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.observation.cluster import DEFAULT_ADDRESS_TYPES, KUBELET_PORT, preferred
@@ -22,6 +22,8 @@ from ansible_collections.ninepaths.kubernetes.plugins.module_utils.steps.node im
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.wire import tls
 
 PRESSURES = ("DiskPressure", "MemoryPressure", "PIDPressure")
+PODS_LIMIT = 1 << 26  # bytes; a busy node's list has several megabytes
+PODS_SECONDS = 15.0
 MIRRORED = "kubernetes.io/config.hash"
 SERVER = re.compile(r"""^\s*server:\s*["']?(https://[^\s"']+)""", re.MULTILINE)
 
@@ -47,13 +49,16 @@ class Toolbox:
         """Take this apiserver out of its load balancer where it is one of several and would go too suddenly; says what was done."""
         if not drain.needed(argv):
             return ""
+        client = self.administrator(context)
+        controller_manager = next((one.argv for one in context.node.running("kube-controller-manager")), ())
         try:
-            others = drain.other_apiservers(self.administrator(context))
+            others = drain.other_apiservers(client)
+            inside = drain.inside(client, controller_manager) if others else []
         except api.ApiError as error:
             raise TransactionError(
                 f"the apiservers of the cluster cannot be counted: {error}", "make the local apiserver healthy first, then run again"
             ) from error
-        return drain.begin(self.machine, argv) if others else ""
+        return drain.begin(self.machine, argv, inside) if others else ""
 
     def rejoin(self, context: Context) -> None:
         """Undo `drain`, whether it was done or not."""
@@ -92,17 +97,24 @@ class Toolbox:
         self._as_kubelet = None
 
     def check_pressure(self) -> None:
-        """Raises PreconditionError while the kubelet is short of disk, memory or process numbers.
+        """Raises PreconditionError unless this host's kubelet is in a state to replace a static pod.
 
-        It then removes images that no container uses, also that of a static pod in the moment between its old and its new process.
+        Short of disk, memory or process numbers it removes images that no container uses, also that of a static pod in the moment between
+        its old and its new process. One that does not run, or that has not yet reported since it was started, may miss that a manifest
+        was replaced and leave the pod without a process (kubernetes/kubernetes#105543).
         """
+        service = kubelet.service(self.machine)
+        process = processes.process(self.host, service.pid, processes.boot_time(self.host))
+        if not service.active or process is None:
+            raise PreconditionError("the kubelet does not run on this host", "mend it first: journalctl -u kubelet")
         try:
-            node = self.kubelet_api().get(f"/api/v1/nodes/{self.node}")
-        except (api.ApiError, OSError) as error:
+            node = self._reported(process.started + 1.0)  # both are exact to one second
+        except Waiting as waiting:
             raise PreconditionError(
-                f"the Node object of {self.node} cannot be read: {error}", "make kubelet and apiserver healthy first"
-            ) from error
-        for condition in node.get("status", {}).get("conditions") or []:
+                f"the kubelet of {self.node} is in no state to replace a static pod: {waiting}",
+                "make kubelet and apiserver healthy first (kubectl get nodes; journalctl -u kubelet), then run again",
+            ) from waiting
+        for condition in node["status"]["conditions"]:
             if condition.get("type") in PRESSURES and condition.get("status") == "True":
                 raise PreconditionError(
                     f"node {self.node} reports {condition['type']}: the kubelet may remove the image of a component while it restarts",
@@ -114,7 +126,7 @@ class Toolbox:
 
         It is asked itself where this host has the certificate for that; its reports to the API can lag by more than a minute.
         """
-        pods = self._kubelet_pods()
+        pods = self._kubelet_pods([component])
         if pods is None:
             pods = [self._mirror_pod(component)]
         for pod in pods:
@@ -132,20 +144,29 @@ class Toolbox:
             self.forget_kubelet_api()
             raise Waiting(str(error)) from error
 
-    def _kubelet_pods(self) -> list[dict[str, Any]] | None:
-        """The pods that this host's kubelet knows, by its own port; None without a certificate to ask with. Raises Waiting."""
+    def _kubelet_pods(self, components: Sequence[str]) -> list[dict[str, Any]] | None:
+        """The pods that this host's kubelet knows, by its own port; None without a certificate to ask with. Raises Waiting.
+
+        Where its port cannot be dialled from here, what it reported to the API about these components.
+        """
         certificate, key = (f"{layout_kubeadm.PKI}/apiserver-kubelet-client.{end}" for end in ("crt", "key"))
         if not (self.machine.exists(certificate) and self.machine.exists(key)):
             return None
-        # The kubelet's certificate may still be self-signed; nothing is sent but a GET to this host's own port.
-        context = tls.with_client(tls.unverified(), self.host.real(certificate), self.host.real(key))
-        outcome = tls.attempt("127.0.0.1", KUBELET_PORT, context, "/pods")
-        if outcome.status != 200:
-            raise Waiting(f"/pods on port {KUBELET_PORT}: {outcome.status or outcome.refusal}")
+        address, port = kubelet.dial(self.machine, self.argv_of(kubelet.service(self.machine).pid), kubelet.API)
+        try:
+            # The kubelet's certificate may still be self-signed; nothing is sent but a GET to this host's own port.
+            context = tls.with_client(tls.unverified(), self.host.real(certificate), self.host.real(key))
+        except tls.TlsError as error:  # renewed in this moment: certificate and key are two files
+            raise Waiting(str(error)) from error
+        outcome = tls.attempt(address, port, context, "/pods", timeout=PODS_SECONDS, limit=PODS_LIMIT)
+        if outcome.stage == tls.CONNECT:
+            return [self._mirror_pod(component) for component in components]
+        if outcome.status != 200 or outcome.refusal:
+            raise Waiting(f"/pods on port {port}: {outcome.refusal or outcome.status}")
         try:
             found = json.loads(outcome.body)
         except ValueError as error:
-            raise Waiting(f"/pods on port {KUBELET_PORT}: no JSON") from error
+            raise Waiting(f"/pods on port {port}: no JSON") from error
         return list(found.get("items") or [])
 
     # --- kubelet ------------------------------------------------------------------------------------------------------------
@@ -168,6 +189,10 @@ class Toolbox:
 
     def node_is_back(self, since: float) -> bool:
         """Did this kubelet renew its Lease after `since` (unix seconds, by this host's clock), and is the Node Ready? Raises Waiting."""
+        return bool(self._reported(since))
+
+    def _reported(self, since: float) -> dict[str, Any]:
+        """The Node object, Ready, of a kubelet that renewed its Lease after `since`. Raises Waiting."""
         try:
             lease = self.kubelet_api().get(f"/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases/{self.node}")
             node = self.kubelet_api().get(f"/api/v1/nodes/{self.node}")
@@ -179,15 +204,15 @@ class Toolbox:
         conditions = {one.get("type"): one.get("status") for one in (node.get("status") or {}).get("conditions") or []}
         if conditions.get("Ready") != "True":
             raise Waiting("Node not Ready")
-        return True
+        return node
 
     def static_pods_known(self) -> bool:
         """Does the kubelet list each of our static pods as ready? Raises Waiting. True without static pods or a certificate to ask with."""
-        wanted = {f"{name}-{self.node}" for name in layout_kubeadm.COMPONENTS if self.machine.exists(layout_kubeadm.manifest(name))}
-        pods = self._kubelet_pods() if wanted else None
+        here = [name for name in layout_kubeadm.COMPONENTS if self.machine.exists(layout_kubeadm.manifest(name))]
+        pods = self._kubelet_pods(here) if here else None
         if pods is None:
             return True
-        missing = wanted - {str(pod["metadata"]["name"]) for pod in pods if _all_ready(pod)}
+        missing = {f"{name}-{self.node}" for name in here} - {str(pod["metadata"]["name"]) for pod in pods if _all_ready(pod)}
         if missing:
             raise Waiting(f"not yet ready: {', '.join(sorted(missing))}")
         return True

@@ -9,16 +9,24 @@
 from __future__ import annotations
 
 import socket
+import time
 from collections.abc import Mapping
 from typing import NamedTuple
 
 MAX_HEAD = 1 << 16
+MAX_LINES = 64  # of headers, and of trailers
 MAX_BODY = 1 << 26
 CHUNK = 1 << 16
+ANSWER = 60.0  # seconds; by default no request to an apiserver takes longer
+TLS_ALERT = b"\x15\x03"  # what some TLS servers say to plain HTTP before they close
 
 
 class HttpError(Exception):
-    """An answer that is no HTTP, that is cut off, or that is too large."""
+    """An answer that is no HTTP, that is cut off, that is too large, or that takes too long."""
+
+
+class ClosedError(HttpError):
+    """The peer ended the connection without an answer."""
 
 
 class Response(NamedTuple):
@@ -31,10 +39,16 @@ class Response(NamedTuple):
 
 
 class Connection:
-    """Requests and answers on one socket, one after the other."""
+    """Requests and answers on one socket, one after the other.
 
-    def __init__(self, channel: socket.socket, authority: str) -> None:
+    The socket's own time-out holds for each step; a request with its answer takes at most `seconds`, however slowly the peer sends.
+    `status` is that of the answer that is being read, None until its status line is there.
+    """
+
+    def __init__(self, channel: socket.socket, authority: str, seconds: float = ANSWER) -> None:
         self._channel, self._authority, self._buffer = channel, authority, b""
+        self._step, self._seconds, self._deadline = channel.gettimeout(), seconds, time.monotonic() + seconds
+        self.status: int | None = None
 
     def send(self, method: str, target: str, headers: Mapping[str, str], body: bytes = b"") -> None:
         """Send a request; raises OSError."""
@@ -44,6 +58,8 @@ class Connection:
         lines = [f"{method} {target} HTTP/1.1", *(f"{name}: {value}" for name, value in fields.items())]
         if any(character in line for line in lines for character in "\r\n") or " " in target:
             raise HttpError("a request with a line break or a blank in it")
+        self.status, self._deadline = None, time.monotonic() + self._seconds
+        self._channel.settimeout(self._step)
         self._channel.sendall("\r\n".join([*lines, "", ""]).encode("latin-1") + body)
 
     def receive(self, limit: int = MAX_BODY) -> Response:
@@ -51,6 +67,7 @@ class Connection:
         status, headers = self._head()
         while 100 <= status < 200:
             status, headers = self._head()
+        self.status = status
         closes = headers.get("connection", "").lower() == "close"
         if status in (204, 304):
             return Response(status, headers, b"", not closes)
@@ -62,16 +79,28 @@ class Connection:
 
     def _head(self) -> tuple[int, dict[str, str]]:
         lines = self._until(b"\r\n\r\n").decode("latin-1").split("\r\n")
+        if len(lines) > MAX_LINES + 1:
+            raise HttpError(f"more than {MAX_LINES} headers")
         words = lines[0].split(" ", 2)
         if len(words) < 2 or not words[0].startswith("HTTP/1.") or len(words[1]) != 3:
             raise HttpError("the answer is no HTTP")
         pairs = (line.partition(":") for line in lines[1:] if line)
         return _number(words[1], 10), {name.strip().lower(): value.strip() for name, _colon, value in pairs}
 
+    def _receive(self) -> bytes:
+        """The next bytes, none at the end; raises HttpError past the deadline."""
+        left = self._deadline - time.monotonic()
+        if left <= 0:
+            raise HttpError(f"no complete answer within {self._seconds:g} s")
+        self._channel.settimeout(min(self._step or left, left))
+        return self._channel.recv(CHUNK)
+
     def _more(self) -> None:
-        part = self._channel.recv(CHUNK)
+        part = self._receive()
+        if not part and self.status is None and (not self._buffer or self._buffer.startswith(TLS_ALERT)):
+            raise ClosedError("the connection was closed without an answer")
         if not part:
-            raise HttpError(f"the connection was closed {'in the middle of' if self._buffer else 'without'} an answer")
+            raise HttpError("the connection was closed in the middle of an answer")
         self._buffer += part
 
     def _until(self, mark: bytes) -> bytes:
@@ -87,7 +116,7 @@ class Connection:
             raise HttpError(f"an answer of more than {limit} bytes")
         parts, have = [self._buffer], len(self._buffer)
         while have < size:
-            part = self._channel.recv(CHUNK)
+            part = self._receive()
             if not part:
                 raise HttpError("the connection was closed in the middle of an answer")
             parts.append(part)
@@ -103,9 +132,10 @@ class Connection:
             size = _number(self._until(b"\r\n").split(b";")[0].decode("latin-1"), 16)
             have += size
             if size == 0:
-                while self._until(b"\r\n"):  # trailers
-                    continue
-                return b"".join(parts)
+                for _line in range(MAX_LINES):
+                    if not self._until(b"\r\n"):
+                        return b"".join(parts)
+                raise HttpError(f"more than {MAX_LINES} trailers")
             if have > limit:
                 raise HttpError(f"an answer of more than {limit} bytes")
             parts.append(self._exactly(size + 2, size + 2)[:-2])
@@ -113,7 +143,7 @@ class Connection:
     def _rest(self, limit: int) -> bytes:
         parts, have = [self._buffer], len(self._buffer)
         while have <= limit:
-            part = self._channel.recv(CHUNK)
+            part = self._receive()
             if not part:
                 self._buffer = b""
                 return b"".join(parts)

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import http.client
 import socket
-import ssl
 from collections.abc import Mapping
 from typing import Any, NamedTuple
+
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.wire import tls
 
 ORDER = ("startup", "liveness", "readiness")
 
@@ -27,7 +28,7 @@ def perform(probe: Mapping[str, Any]) -> Answer:
     timeout = float(probe.get("timeout_s") or 1)
     connection: http.client.HTTPConnection
     if str(probe.get("scheme", "HTTP")).upper() == "HTTPS":
-        connection = http.client.HTTPSConnection(host, port, timeout=timeout, context=_unverified())
+        connection = http.client.HTTPSConnection(host, port, timeout=timeout, context=tls.unverified())
     else:
         connection = http.client.HTTPConnection(host, port, timeout=timeout)
     try:
@@ -52,14 +53,6 @@ def all_pass(probes: Mapping[str, Mapping[str, Any]]) -> Answer:
         if not answer.passed:
             return Answer(False, f"{kind} probe {answer.detail}")
     return Answer(True, "all probes pass")
-
-
-def _unverified() -> ssl.SSLContext:
-    """The kubelet does not verify what it probes, and neither accepts nor sends anything secret over it."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE
-    return context
 
 
 def _reason(error: BaseException) -> str:

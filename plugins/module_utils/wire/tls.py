@@ -34,8 +34,8 @@ class Outcome(NamedTuple):
     """How an attempt ended.
 
     `stage` is where: `connect` (nobody answered), `handshake` (TLS failed), `response` (an HTTP status, or an end without one).
-    `refusal` is the reason in words, empty after an answer. `by_peer` is True when the other side ended it, not this program and not
-    the network.
+    `refusal` is the reason in words, empty after a whole answer; with a status it says why the body could not be read. `by_peer` is True
+    when the other side ended it without an answer, not this program and not the network.
     """
 
     stage: str
@@ -116,10 +116,11 @@ def attempt(
     path: str = "/",
     headers: Mapping[str, str] = NO_HEADERS,
     timeout: float = TIMEOUT,
+    limit: int = EVIDENCE_BODY,
 ) -> Outcome:
     """Connect, shake hands (without a context: plain HTTP), ask for a path, and say how it ended.
 
-    `timeout` is in seconds, for each step. Never raises for what the peer does.
+    `timeout` is in seconds, for each of the three as a whole; `limit` is the most bytes of a body. Never raises for what the peer does.
     """
     if not 0 < port < 1 << 16:  # the resolver would take it modulo 65536
         return Outcome(CONNECT, NO_ADDRESS)
@@ -130,8 +131,9 @@ def attempt(
     except OSError as error:
         return Outcome(CONNECT, reason(error), by_peer=isinstance(error, ConnectionRefusedError))
     with raw:
+        ask = _Question(http1.authority(address, port), path, headers, timeout, limit)
         if context is None:
-            return _ask(raw, Outcome(RESPONSE), address, port, path, headers)
+            return _ask(raw, Outcome(RESPONSE), ask)
         try:
             channel = context.wrap_socket(raw, server_hostname=address)
         except (OSError, ValueError) as error:
@@ -139,7 +141,7 @@ def attempt(
         with channel:
             cipher = channel.cipher()
             shaken = Outcome(RESPONSE, tls=channel.version(), cipher=cipher[0] if cipher else None, certificate=_certificate(channel))
-            return _ask(channel, shaken, address, port, path, headers)
+            return _ask(channel, shaken, ask)
 
 
 def _certificate(channel: ssl.SSLSocket) -> dict[str, Any] | None:
@@ -150,20 +152,27 @@ def _certificate(channel: ssl.SSLSocket) -> dict[str, Any] | None:
         return None
 
 
-def _ask(channel: socket.socket, known: Outcome, address: str, port: int, path: str, headers: Mapping[str, str]) -> Outcome:
-    connection = http1.Connection(channel, http1.authority(address, port))
+class _Question(NamedTuple):
+    authority: str
+    path: str
+    headers: Mapping[str, str]
+    timeout: float
+    limit: int
+
+
+def _ask(channel: socket.socket, known: Outcome, ask: _Question) -> Outcome:
+    connection = http1.Connection(channel, ask.authority, ask.timeout)
     try:
-        connection.send("GET", path, {"Accept": "*/*", "Connection": "close", **headers})
+        connection.send("GET", ask.path, {"Accept": "*/*", "Connection": "close", **ask.headers})
     except OSError as error:  # the refusal may lie in the receive buffer already
         return known._replace(refusal=_last_word(channel) or reason(error), by_peer=_peer_ended(error))
     except http1.HttpError as error:
         return known._replace(refusal=str(error))
     try:
-        answer = connection.receive(EVIDENCE_BODY)
-    except OSError as error:
-        return known._replace(refusal=reason(error), by_peer=_peer_ended(error))
-    except http1.HttpError as error:
-        return known._replace(refusal=str(error), by_peer=True)
+        answer = connection.receive(ask.limit)
+    except (OSError, http1.HttpError) as error:  # whoever sends a status has answered, whatever becomes of the body
+        by_peer = connection.status is None and (isinstance(error, http1.ClosedError) or _peer_ended(error))
+        return known._replace(status=connection.status, refusal=reason(error), by_peer=by_peer)
     if known.tls is None and answer.status == 400 and PLAIN_TO_TLS in answer.body:
         return known._replace(refusal=answer.body.decode("latin-1").strip()[:200], by_peer=True)
     return known._replace(status=answer.status, body=answer.body)

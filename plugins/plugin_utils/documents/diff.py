@@ -10,11 +10,16 @@ from collections.abc import Mapping
 from functools import lru_cache
 
 MASK = "********"
+_NAME = r"[\w.-]*(?:password|passwd|secret|token|private[-_]?key|access[-_]?key|client-key-data|credential)[\w.-]*"
 # A key or flag whose name says that its value is a secret, as YAML, JSON, shell or command line write it.
-_NAMED = re.compile(
-    r"""(?ix) (?P<key> ["']? [\w.-]*
-        (?:password|passwd|secret|token|private[-_]?key|client-key-data|credential)
-        [\w.-]* ["']? \s* [:=] \s*) (?P<value> \S.*)"""
+_NAMED = re.compile(rf"""(?P<key>["']?{_NAME}["']?\s*[:=]\s*)(?P<value>\S.*)""", re.IGNORECASE)
+# An environment variable of such a name in a pod: `name` and `value` in either order, on lines of their own or in braces.
+_VARIABLE = re.compile(
+    rf"""(?P<key>\bname["']?:\s*["']?{_NAME}["']?\s*[,\n]\s*["']?value["']?:[ \t]*)(?P<value>[^\s}}][^\n}}]*)""", re.IGNORECASE
+)
+_VARIABLE_REVERSED = re.compile(
+    rf"""(?P<key>\bvalue["']?:[ \t]*)(?P<value>[^\n]+?)(?P<rest>[ \t]*[,\n]\s*["']?name["']?:\s*["']?{_NAME}["']?\s*(?:$|\}}))""",
+    re.IGNORECASE | re.MULTILINE,
 )
 # A path, number or boolean behind such a name is no secret: --token-auth-file=/etc/…, tokenTTL: 24h.
 _HARMLESS = re.compile(r"""["']?(?:/[^\s"']*|[0-9][0-9a-z.]*|true|false|null)["']?,?\s*""", re.IGNORECASE)
@@ -46,4 +51,6 @@ def masked(text: str) -> str:
     """The text with what looks like a secret replaced."""
     text = _PEM.sub(MASK, text)
     text = _JWT.sub(MASK, text)
+    text = _VARIABLE.sub(rf"\g<key>{MASK}", text)
+    text = _VARIABLE_REVERSED.sub(rf"\g<key>{MASK}\g<rest>", text)
     return _NAMED.sub(lambda found: found.group(0) if _HARMLESS.fullmatch(found.group("value")) else found.group("key") + MASK, text)

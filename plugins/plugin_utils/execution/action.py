@@ -32,6 +32,9 @@ NOT_ROOT, NO_PYTHON = "ninepaths-not-root", "ninepaths-no-python"
 OLDEST_PYTHON = (3, 9)
 CANDIDATES = ("python3", *(f"python3.{minor}" for minor in range(15, OLDEST_PYTHON[1] - 1, -1)), "/usr/libexec/platform-python")
 
+SSH_ARGUMENTS = ("ssh_args", "ssh_common_args", "ssh_extra_args")
+KEEP_ALIVE = "-o ServerAliveInterval=15 -o ServerAliveCountMax=3"
+
 SETTINGS = tuple(f"ninepaths_{field.name}" for field in fields(Settings))
 
 # (what the host answered, what it means, what to do); the first that is found counts.
@@ -147,6 +150,7 @@ class NinepathsAction(ActionBase):  # type: ignore[misc]  # Ansible has no types
                 host, f"the connection {self._connection.transport!r} cannot carry a program on stdin", "use ssh, local or podman"
             )
         interpreter = self._interpreter(task_vars)
+        self._notice_a_dead_host()
         try:
             done = self._low_level_execute_command(_command(interpreter), in_data=bundle.assemble(self._frame(entry), entry, request))
         except AnsibleConnectionFailure as error:
@@ -163,6 +167,18 @@ class NinepathsAction(ActionBase):  # type: ignore[misc]  # Ansible has no types
                 raise self._refusal(host, f"{done['stderr']}\n{done['stdout']}", interpreter) from error
             advice = "set ansible_python_interpreter to a newer one" if error.kind == "PythonTooOld" else f"{error.kind} at {error.where}"
             raise ActionError(host, error.message, advice) from error
+
+    def _notice_a_dead_host(self) -> None:
+        """Let ssh give up on a host that vanishes; by default it waits for as long as the kernel does, two hours.
+
+        A ServerAliveInterval among Ansible's own ssh arguments is left alone.
+        """
+        connection = self._connection
+        if connection.transport != "ssh":
+            return
+        given = {name: str(connection.get_option(name) or "") for name in SSH_ARGUMENTS}
+        if "serveraliveinterval" not in " ".join(given.values()).lower():
+            connection.set_option(SSH_ARGUMENTS[-1], f"{given[SSH_ARGUMENTS[-1]]} {KEEP_ALIVE}".strip())
 
     def _frame(self, entry: str) -> str:
         """The program without its request, made by the first worker of a run that needs it."""

@@ -19,6 +19,21 @@ class Shell:
     tmpdir = None
 
 
+class Connection:
+    """As much of an ssh connection as the actions ask for."""
+
+    def __init__(self) -> None:
+        self.has_pipelining, self.transport, self._shell = True, "ssh", Shell()
+        self.become = SimpleNamespace(name="ansible.builtin.sudo")
+        self.options: dict[str, str] = {"ssh_args": "-C -o ControlMaster=auto -o ControlPersist=60s"}
+
+    def get_option(self, name: str) -> str | None:
+        return self.options.get(name)
+
+    def set_option(self, name: str, value: str) -> None:
+        self.options[name] = value
+
+
 @pytest.fixture
 def make(tmp_path, monkeypatch):
     """Return a function that makes an action of a class with options, and a target that answers."""
@@ -34,9 +49,7 @@ def make(tmp_path, monkeypatch):
         made._task = SimpleNamespace(
             args=options, check_mode=check_mode, diff=diff, delegate_to=None, async_val=0, action="x", no_log=False
         )
-        made._connection = SimpleNamespace(
-            has_pipelining=True, transport="ssh", become=SimpleNamespace(name="ansible.builtin.sudo"), _shell=Shell()
-        )
+        made._connection = Connection()
         made._templar = SimpleNamespace(template=lambda value: value)
         made._low_level_execute_command = lambda command, in_data=b"": answer(command, in_data)
         made.lines = []

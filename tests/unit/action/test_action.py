@@ -74,6 +74,30 @@ def test_what_become_raises_is_named(make, message):
         make(NinepathsAction, {}, answer).program("observe", {}, HOST)
 
 
+def test_ssh_notices_a_host_that_vanishes(make):
+    action = make(NinepathsAction, {}, lambda *_: result({}))
+    action._connection.options["ssh_extra_args"] = "-o Compression=no"
+    for _call in range(2):
+        action.program("observe", {}, HOST)
+    wanted = "-o Compression=no -o ServerAliveInterval=15 -o ServerAliveCountMax=3"
+    assert action._connection.options["ssh_extra_args"] == wanted
+
+
+@pytest.mark.parametrize("name", ["ssh_args", "ssh_common_args", "ssh_extra_args"])
+def test_a_keep_alive_of_the_users_own_is_left_alone(make, name):
+    action = make(NinepathsAction, {}, lambda *_: result({}))
+    action._connection.options = {name: "-oserveraliveinterval=60"}
+    action.program("observe", {}, HOST)
+    assert action._connection.options == {name: "-oserveraliveinterval=60"}
+
+
+def test_other_connections_have_no_ssh_arguments(make):
+    action = make(NinepathsAction, {}, lambda *_: result({}))
+    action._connection.transport, action._connection.options = "podman", {}
+    action.program("observe", {}, HOST)
+    assert action._connection.options == {}
+
+
 def test_an_unreachable_host_stays_unreachable(make):
     def answer(_command, _data):
         raise AnsibleConnectionFailure("Data could not be sent. Make sure this host can be reached over ssh: No route to host")

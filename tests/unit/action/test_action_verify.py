@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.ninepaths.kubernetes.plugins.action import verify
-from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils._action import ActionError
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.execution.action import ActionError
 
 CONTROL = SimpleNamespace(id="rotation", component="kubelet", field="serverTLSBootstrap")
 PLAN = {"controls": [{"id": "rotation", "host": "w1", "status": "change", "after": True}]}

@@ -66,6 +66,13 @@ def test_one_connection_serves_many_requests(apiserver: FakeApiserver, client: A
     assert apiserver.server.connections == 2
 
 
+def test_another_one_may_be_kept_short(apiserver: FakeApiserver, client: Api) -> None:
+    apiserver.objects["/configz"] = (200, {"kubeletconfig": "x" * 1000})
+    client.another(10.0, 2000).get("/configz")
+    with pytest.raises(ApiError, match="more than 500 bytes"):
+        client.another(10.0, 500).get("/configz")
+
+
 def test_a_dropped_connection_is_opened_again_for_reads_only(apiserver: FakeApiserver, client: Api) -> None:
     apiserver.drop_after = 1
     apiserver.objects["/version"] = (200, {})

@@ -51,7 +51,8 @@ class FakeApi:
     def raw(self, path: str) -> tuple[int, str]:
         return self._look(path) or (404, "")
 
-    def another(self) -> FakeApi:
+    def another(self, seconds: float, limit: int) -> FakeApi:
+        assert (seconds, limit) == (10.0, 256 << 10)
         return self
 
     def close(self) -> None:
@@ -282,6 +283,24 @@ def test_etcd_members(root: Path, authority: Authority, member: Server, client_p
         ("ff", "cp1", True, True),
         ("10", "cp2", False, False),
     ]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"/v3/maintenance/status": {"leader": "255", "errors": ["memberID:255 alarm:NOSPACE"]}},
+        {"/v3/maintenance/status": {"leader": "0"}},
+        {"/v3/maintenance/status": {}},
+        {"/health": {"health": "false", "reason": "NOSPACE"}},
+    ],
+)
+def test_a_member_is_healthy_only_without_alarms_and_with_a_leader(monkeypatch: pytest.MonkeyPatch, wrong: dict[str, Any]) -> None:
+    answers = {"/v3/maintenance/status": {"leader": "255"}, "/health": {"health": "true"}}
+    monkeypatch.setattr(etcd, "call", lambda url, context, path, document=None: answers[path])
+    member = {"ID": "255", "name": "cp1", "clientURLs": ["http://10.0.0.1:2379"]}
+    assert (etcd._member(member, None)["healthy"], etcd._member(member, None)["leader"]) == (True, True)
+    answers.update(wrong)
+    assert etcd._member(member, None)["healthy"] is False
 
 
 def test_etcd_that_cannot_be_asked(root: Path, authority: Authority, client_pair: Pair) -> None:

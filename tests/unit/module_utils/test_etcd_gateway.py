@@ -18,8 +18,8 @@ ARGV = ["etcd", "--listen-client-urls=http://127.0.0.1:2379"]
 class Cluster:
     """Members by id: 1 is the local one, on 127.0.0.1; the others are 10.0.0.<id>."""
 
-    def __init__(self, members: int, *, leader: int = 1, ill: tuple[int, ...] = (), learners: tuple[int, ...] = ()) -> None:
-        self.members, self.leader, self.ill, self.learners = members, leader, ill, learners
+    def __init__(self, members: int, *, leader: int = 1, ill: tuple[int, ...] = (), learners: tuple[int, ...] = (), stuck: tuple[int, ...] = ()) -> None:
+        self.members, self.leader, self.ill, self.learners, self.stuck = members, leader, ill, learners, stuck
         self.moved: list[str] = []
 
     def call(self, url: Any, context: Any, path: str, document: Any = None) -> dict[str, Any]:
@@ -37,6 +37,8 @@ class Cluster:
         if path.endswith("transfer-leadership"):
             self.moved.append(document["targetID"])
             return {}
+        if path == "/health":
+            return {"health": "false" if number in self.stuck else "true"}
         return {"header": {"member_id": str(number)}, "leader": str(self.leader)}
 
 
@@ -52,6 +54,8 @@ def gateway(monkeypatch: pytest.MonkeyPatch, cluster: Cluster) -> etcd_gateway.G
         (Cluster(3), True),
         (Cluster(5, ill=(5,)), True),
         (Cluster(3, ill=(2,)), False),
+        (Cluster(3, stuck=(2,)), False),
+        (Cluster(3, stuck=(1,)), False),
         (Cluster(2), False),
         (Cluster(5, ill=(4, 5)), False),
         (Cluster(3, learners=(3,)), False),

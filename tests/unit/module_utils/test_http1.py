@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import socket
+import threading
+import time
 
 import pytest
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.wire import http1
-from ansible_collections.ninepaths.kubernetes.plugins.module_utils.wire.http1 import Connection, HttpError
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.wire.http1 import ClosedError, Connection, HttpError
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -48,11 +50,60 @@ def test_receive(data: bytes, status: int, body: bytes, reusable: bool) -> None:
         (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n", "number"),
         (b"\x15\x03\x01\x00\x02\x02\x50\r\n\r\n", "no HTTP"),
         (b"x" * 80000, "headers without an end"),
+        (b"HTTP/1.1 200 OK\r\n" + b"a: b\r\n" * 65 + b"\r\n", "more than 64 headers"),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n" + b"a: b\r\n" * 65 + b"\r\n", "more than 64 trailers"),
     ],
 )
 def test_receive_names_what_is_wrong(data: bytes, reason: str) -> None:
     with pytest.raises(HttpError, match=reason):
         receive(data)
+
+
+@pytest.mark.parametrize("data", [b"", http1.TLS_ALERT + b"\x01\x00\x02\x02\x50"])
+def test_an_end_without_an_answer_has_its_own_name(data: bytes) -> None:
+    with pytest.raises(ClosedError):
+        receive(data)
+
+
+@pytest.mark.parametrize("data", [b"HTTP/1.1 200", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"])
+def test_an_answer_that_is_cut_off_was_begun(data: bytes) -> None:
+    with pytest.raises(HttpError) as failure:
+        receive(data)
+    assert not isinstance(failure.value, ClosedError)
+
+
+@pytest.mark.parametrize(
+    "begin",
+    [
+        b"HTTP/1.1 200 OK\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 999\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n",
+    ],
+)
+def test_an_answer_that_never_ends_is_left_at_the_deadline(begin: bytes) -> None:
+    ours, theirs = socket.socketpair()
+    over = threading.Event()
+
+    def drip() -> None:
+        theirs.sendall(begin)
+        while not over.wait(0.05):
+            theirs.sendall(b"a")
+
+    thread = threading.Thread(target=drip)
+    with ours, theirs:
+        ours.settimeout(5)
+        connection = Connection(ours, "x:1", 0.5)
+        connection.send("GET", "/", {})
+        thread.start()
+        began = time.monotonic()
+        try:
+            with pytest.raises((HttpError, TimeoutError)):
+                connection.receive()
+            assert time.monotonic() - began < 3
+        finally:
+            over.set()
+            thread.join()
 
 
 @settings(deadline=None)

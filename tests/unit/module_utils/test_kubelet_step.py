@@ -120,6 +120,57 @@ def test_a_configuration_that_the_binary_refuses_restarts_nothing(root: Path) ->
     assert (state, machine.restarts, machine.config()) == ("undone", 0, "old")
 
 
+def test_a_kubelet_that_somebody_else_restarted_gets_its_old_configuration_back(root: Path) -> None:
+    """systemd, or an upgrade of the package, between our writing and the refusal."""
+    directory, machine = lay(root, "refused"), Kubelet(root)
+    tools = Tools()
+    tools.machine = machine
+
+    def refuse(context: Any, pid: int, argv: Any) -> str:
+        machine.systemd(["systemctl", "restart", "kubelet.service"])
+        machine.sleep(1.0)
+        raise ValidationError("the kubelet refuses its new configuration", "correct it")
+
+    tools.validate_kubelet = refuse  # type: ignore[method-assign]
+    assert transaction.run_job(machine, directory, node=bed.FakeNode(machine), tools=tools) == "undone"
+    assert (machine.restarts, machine.text, machine.config()) == (2, "old", "old")
+    assert any("Node Ready and Lease renewed after" in line["message"] for line in Journal(machine, f"{directory}/journal.jsonl").lines)
+
+
+def test_a_restart_before_the_first_file_was_written_needs_no_other(root: Path) -> None:
+    directory, machine = lay(root, "new"), Kubelet(root, bed.FaultyFiles())
+    files: Any = machine.files
+    act(root, directory, machine=machine)
+    backup = next(number for number, call in enumerate(files.seen, 1) if "/backup/" in call)
+    root2 = root / "again"
+    bed.make_tree(root2)
+    (root2 / "var/lib/kubelet").mkdir()
+    (root2 / CONFIG[1:]).write_text("old")
+    directory, machine = lay(root2, "new"), Kubelet(root2, bed.FaultyFiles(backup - 1, "before"))
+    with contextlib.suppress(bed.Killed):
+        act(root2, directory, machine=machine)
+    again = Kubelet(root2)
+    again.pid += 1
+    state, _ = act(root2, directory, "recover", machine=again)
+    assert (state, again.restarts, again.config()) == ("undone", 0, "old")
+
+
+def test_the_health_port_is_that_of_the_kubelets_own_configuration(root: Path) -> None:
+    asked: list[Any] = []
+
+    class Node(bed.FakeNode):
+        def probe(self, pod_probes: Any) -> Any:
+            asked.extend((probe["host"], probe["port"]) for probe in pod_probes.values())
+            return super().probe(pod_probes)
+
+    (root / "etc/kubernetes/kubelet-config.yaml").write_text("healthzBindAddress: 10.0.0.1\nhealthzPort: 10999\n")
+    machine, tools = Kubelet(root), Tools()
+    tools.machine = machine
+    tools.argv_of = lambda pid: ["kubelet", "--config=/etc/kubernetes/kubelet-config.yaml"]  # type: ignore[method-assign]
+    assert transaction.run_job(machine, lay(root, "new"), node=Node(machine), tools=tools) == "committed"
+    assert asked == [("10.0.0.1", 10999)]
+
+
 def test_arguments_that_another_file_overrides_are_noticed(root: Path) -> None:
     directory = lay(root, "new", ["kubelet", "--config=y"])
     assert act(root, directory)[0] == "undone"

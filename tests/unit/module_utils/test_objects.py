@@ -113,6 +113,28 @@ def test_another_revision_than_the_planned_one_is_refused(root: Path) -> None:
     assert tools.api.objects[MAP]["data"]["config.conf"] == "old"
 
 
+def test_an_edit_between_check_and_apply_is_not_overwritten(root: Path) -> None:
+    """kube-proxy rolls for minutes before kubeadm-config has its turn."""
+    tools, kubeadm = Tools(Api()), "/api/v1/namespaces/kube-system/configmaps/kubeadm-config"
+    tools.api.objects[kubeadm] = {"metadata": {"name": "kubeadm-config", "resourceVersion": "3"}, "data": {"ClusterConfiguration": "old"}}
+    real = tools.api.patch
+
+    def patch(path: str, document: Any) -> Any:
+        tools.api.objects[kubeadm] = {"metadata": {"resourceVersion": "4"}, "data": {"ClusterConfiguration": "an operator's"}}
+        return real(path, document)
+
+    tools.api.patch = patch  # type: ignore[method-assign]
+    steps = [
+        {"op": "configmap", "namespace": "kube-system", "name": name, "resource_version": version, "data": {key: "new"}}
+        for name, version, key in (("kube-proxy", "7", "config.conf"), ("kubeadm-config", "3", "ClusterConfiguration"))
+    ]
+    directory = bed.lay(root, steps)
+    assert act(root, directory, tools) == "undone"
+    assert "kubeadm-config was changed since it was observed" in end(root, directory)["data"]["cause"]
+    assert tools.api.objects[kubeadm]["data"] == {"ClusterConfiguration": "an operator's"}
+    assert tools.api.objects[MAP]["data"]["config.conf"] == "old"
+
+
 def test_a_rollout_that_does_not_end_is_put_back(root: Path) -> None:
     tools, directory = Tools(Api()), lay(root)
     real = tools.api.patch

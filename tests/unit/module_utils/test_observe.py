@@ -192,14 +192,23 @@ def test_too_many_files_are_a_problem(plane: tuple[FakeNode, FakeRun], monkeypat
 
 def test_no_secret_leaves_the_host(plane: tuple[FakeNode, FakeRun], authority: Authority, client_pair: Any) -> None:
     node, run = plane
-    secrets = {"swordfish-token", "aGVyZSBpcyB0aGUga2V5", "hunter2proxy"}
+    secrets = {"swordfish-token", "aGVyZSBpcyB0aGUga2V5", "hunter2proxy", "abc123cloud", "hunter2registry"}
     node.write("/etc/kubernetes/admin.conf", kubeconfig(authority.pair, client_pair), 0o600)
     node.write("/etc/kubernetes/ninepaths/tokens.yaml", "token: swordfish-token\n")
     node.write("/etc/kubernetes/ninepaths/encryption.yaml", "kind: EncryptionConfiguration\nkeys: [{secret: aGVyZSBpcyB0aGUga2V5}]\n")
     node.write("/etc/kubernetes/ninepaths/audit.yaml", "kind: Policy\n")
     node.write("/etc/kubernetes/pki/etcd/server.key", client_pair.key_pem)
     node.write("/etc/default/kubelet", "HTTPS_PROXY=http://ops:hunter2proxy@proxy:3128\n")
+    node.write("/etc/default/cloud", "KUBELET_EXTRA_ARGS=--v=2\nAWS_SECRET_ACCESS_KEY=abc123cloud\n")
+    node.write("/etc/systemd/system/kubelet.service.d/30-x.conf", '[Service]\nEnvironment="REGISTRY_PASSWORD=hunter2registry"\n')
+    node.write("/etc/default/fine", "AWS_WEB_IDENTITY_TOKEN_FILE=/var/run/token\nKUBELET_EXTRA_ARGS=--token-file=/x\n")
+    run.answers["systemctl"] = node.unit(
+        40,
+        EnvironmentFiles="\nEnvironmentFiles=".join(f"/etc/default/{name} (ignore_errors=no)" for name in ("kubelet", "cloud", "fine")),
+        DropInPaths="/etc/systemd/system/kubelet.service.d/30-x.conf",
+    )
     text = json.dumps(look(node, run, stat=["/etc/kubernetes/**"]))
+    assert "AWS_WEB_IDENTITY_TOKEN_FILE" in text
     key = client_pair.key_pem.decode().splitlines()[1]
     assert not [secret for secret in {*secrets, key, "PRIVATE KEY", "client-key-data"} if secret in text]
     assert "kind: Policy" in text
@@ -240,6 +249,8 @@ def test_journals(worker: tuple[FakeNode, FakeRun]) -> None:
         ("t2", [begin, step], '{"seq": 3, "at'),
         ("t3", [], ""),
         ("t4", [], "not json\n"),
+        ("t5", [begin, {**end, "seq": 9}], ""),  # not the line that comes next: nothing after it counts
+        ("t6", [begin, {**end, "seq": 2, "data": None}], ""),
     ):
         text = "".join(json.dumps(line) + "\n" for line in lines) + tail
         node.write(f"/var/lib/ninepaths/transactions/{name}/journal.jsonl", text)
@@ -249,6 +260,8 @@ def test_journals(worker: tuple[FakeNode, FakeRun]) -> None:
         {"id": "t2", "run": "r1", "state": "open", "step": "kubelet", "at": 6.0},
         {"id": "t3", "run": "", "state": "open", "step": "", "at": 0.0},
         {"id": "t4", "run": "", "state": "open", "step": "", "at": 0.0},
+        {"id": "t5", "run": "r1", "state": "open", "step": "", "at": 5.0},
+        {"id": "t6", "run": "r1", "state": "open", "step": "", "at": 5.0},
     ]
 
 

@@ -93,8 +93,33 @@ def test_no_namespaces_is_said_and_not_held_against_it(tmp_path: Path) -> None:
     )
 
 
-def test_a_binary_that_cannot_be_asked_at_all_is_not_blamed(tmp_path: Path) -> None:
-    prevalidate.check_parse(candidate(tmp_path, lambda words, trial: bed.RunResult(127, "", "No such file"), "--x=1"))
+@pytest.mark.parametrize(
+    "answer", [bed.RunResult(127, "", "/proc/7/exe: No such file or directory"), bed.RunResult(124, "", "/proc/7/exe: no end within 10 s, killed")]
+)
+def test_what_did_not_run_has_accepted_nothing(tmp_path: Path, answer: bed.RunResult) -> None:
+    verdict = prevalidate.validate(candidate(tmp_path, lambda words, trial: answer, "--x=1"), "/t")
+    assert verdict.startswith(f"new arguments could not be judged ({answer.stderr})")
+    assert "accepted" not in verdict and "empty namespaces" not in verdict
+    assert "accepted" not in prevalidate.validate_kubelet(candidate(tmp_path, lambda words, trial: answer, "--x=1"), "/t")
+
+
+def test_a_parse_that_was_not_in_time_is_no_refusal(tmp_path: Path) -> None:
+    def judge(words: list[str], trial: bool) -> bed.RunResult:
+        return bed.RunResult(124, "", "no end within 10 s") if not trial and "--x=1" in words else good(words, trial)
+
+    assert "could not be judged" in prevalidate.validate(candidate(tmp_path, judge, "--x=1"), "/t")
+
+
+def test_a_binary_that_refuses_its_present_arguments_too_is_not_blamed(tmp_path: Path) -> None:
+    said = prevalidate.check_parse(candidate(tmp_path, lambda words, trial: bed.RunResult(1, "", "Error: no"), "--x=1"))
+    assert said == "new arguments could not be judged (Error: no)"
+
+
+def test_a_kubelet_that_says_nothing_has_accepted_nothing(tmp_path: Path) -> None:
+    verdict = prevalidate.validate_kubelet(
+        candidate(tmp_path, lambda words, trial: bed.RunResult(1 if trial else 0, "", ""), mounts=None), "/t"
+    )
+    assert "configuration could not be judged" in verdict
 
 
 def test_a_file_that_is_not_there_or_not_mounted_is_refused(tmp_path: Path) -> None:
@@ -153,7 +178,7 @@ def test_a_kubelet_is_judged_by_what_it_says_of_its_configuration(tmp_path: Path
         with pytest.raises(ValidationError, match="the kubelet refuses its new configuration"):
             prevalidate.validate_kubelet(one, "/t")
     else:
-        assert "accepted" in prevalidate.validate_kubelet(one, "/t")
+        assert prevalidate.validate_kubelet(one, "/t") == "new arguments accepted by the running binary, its configuration too"
 
 
 def test_log_lines_are_made_harmless() -> None:
@@ -161,6 +186,25 @@ def test_log_lines_are_made_harmless() -> None:
     assert node.harmless('{"level":"fatal","msg":"discovery failed","error":"no","stacktrace":"x"}') == "discovery failed: no"
     assert "aGVsbG8" not in node.harmless("key: aGVsbG8gd29ybGQgdGhpcyBpcyBhIHNlY3JldCBrZXkgdGhhdCBpcyBsb25n")
     assert len(node.harmless("x y" * 1000)) <= 300 and "\x1b" not in node.harmless("\x1b[31mred")
+
+
+@pytest.mark.parametrize(
+    ("said", "secret"),
+    [
+        ("Error: dial https://root:hunter2pw@db: refused", "hunter2pw"),
+        ("Error: dial https://root:hunter/2pw@db: refused", "2pw"),
+        ("error: key /" + "Ab3" * 20, "Ab3Ab3"),
+        ("error: key /" + "Ab3" * 16 + "/Ab3", "Ab3Ab3"),
+        ("error: key /ab+/" + "Ab3/" * 16, "Ab3/Ab3"),
+    ],
+)
+def test_no_secret_stands_in_a_log_line(said: str, secret: str) -> None:
+    assert secret not in node.harmless(said)
+
+
+def test_a_long_path_stays_readable() -> None:
+    path = "/var/lib/kubelet/pods/0ce8b99c-51be-4d42-880b-2eb5a4c51bad/etc-hosts"
+    assert path in node.harmless(f"Error: open {path}: no such file")
 
 
 def test_pairs_that_fit_pass(server_pair: Pair, client_pair: Pair, authority: Authority) -> None:

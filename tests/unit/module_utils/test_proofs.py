@@ -78,6 +78,7 @@ def node(root: Path, authority: Authority, stranger: Authority, server_pair: Pai
 def observation(**changes: Any) -> dict[str, Any]:
     kubelet = {"kubeconfig": "/etc/kubernetes/kubelet.conf", "argv": ["kubelet", "--x"]}
     base = {"host": {"node": "w1", "addresses": []}, "kubelet": kubelet, "components": {}, "cluster": None, "certificates": {}}
+    base["listening"] = []
     return {**base, **changes}
 
 
@@ -165,6 +166,72 @@ class FakeApi:
         return {"spec": {"clusterIP": "10.96.0.1"}}
 
 
+def component(*argv: str) -> dict[str, Any]:
+    return {"argv": list(argv), "manifest": "/etc/kubernetes/manifests/x.yaml"}
+
+
+def test_a_component_without_a_process_is_a_failed_proof(root: Path) -> None:
+    components = {"kube-apiserver": component(), "etcd": component(), "kube-scheduler": component(), "kube-controller-manager": component()}
+    made = proofs.passive(Collection(FakeNode(root).host), observation(kubelet=None, components=components), None)
+    assert {proof["path"] for proof in made} == {1, 3, 4, 5, 7, 8}
+    assert {(proof["to"], proof["passed"]) for proof in made} == {(f"{name} w1", False) for name in components}
+    assert "no process of its pod was found" in made[0]["evidence"]["refusal"]
+    others = proofs_control_plane.without_process(Scene(FakeNode(root).host, "cp1", observation(components={"etcd": component("etcd")}), {}))
+    assert others == []
+
+
+LISTENING = [
+    {"address": "127.0.0.1", "port": 2379, "pid": 5, "component": "etcd"},
+    {"address": "10.0.0.1", "port": 2379, "pid": 5, "component": "etcd"},
+    {"address": "::", "port": 2390, "pid": 5, "component": "etcd"},
+    {"address": "0.0.0.0", "port": 2380, "pid": 5, "component": "etcd"},
+    {"address": "127.0.0.1", "port": 2381, "pid": 5, "component": "etcd"},
+    {"address": "10.0.0.1", "port": 2382, "pid": 5, "component": "etcd"},
+    {"address": "0.0.0.0", "port": 10250, "pid": 6, "component": "kubelet"},
+]
+
+
+def test_every_listening_socket_of_etcd_is_tried(root: Path) -> None:
+    argv = [*ETCD, "--listen-peer-urls=https://0.0.0.0:2380", "--listen-metrics-urls=http://127.0.0.1:2381,http://10.0.0.1:2382"]
+    scene = Scene(FakeNode(root).host, "cp1", observation(components={"etcd": component(*argv)}, listening=LISTENING), {})
+    found = [probe for probe in proofs_control_plane.probes(scene, None) if probe.who in (PLAIN, proofs_control_plane.CLUSTER_CLIENT)]
+    tried = {(probe.proof.path, probe.address, probe.port, probe.who == PLAIN) for probe in found}
+    sockets = [(4, "127.0.0.1", 2379), (4, "10.0.0.1", 2379), (4, "::1", 2390), (5, "127.0.0.1", 2380), (4, "10.0.0.1", 2382)]
+    assert {one for one in tried if one[1:3] != ("10.0.0.1", 2380)} == {(*socket, plain) for socket in sockets for plain in (True, False)}
+    assert len(found) == len(tried)
+    assert {probe.passes for probe in found} == {proofs.ended}
+
+
+@pytest.mark.parametrize(("trusted", "passed"), [("etcd", True), ("cluster", False)])
+def test_an_etcd_that_takes_the_clusters_own_ca_is_a_failed_proof(
+    root: Path, authority: Authority, stranger: Authority, server_pair: Pair, client_pair: Pair, trusted: str, passed: bool
+) -> None:
+    """`authority` is the cluster's CA here and signed the apiserver's pair for kubelets; etcd trusts its own, or the cluster's."""
+
+    def serve(channel: socket.socket) -> None:
+        read_request(channel)
+        channel.sendall(answer(200, b'{"health":"true"}'))
+
+    member = Server(serve, server_context(server_pair, {"etcd": stranger, "cluster": authority}[trusted].pair, demand=True))
+    open_to_all = Server(serve)
+    fake = FakeNode(root)
+    for path in (client_pair.certificate_path, client_pair.key_path):
+        fake.write(path, Path(path).read_bytes())
+    apiserver = [f"--kubelet-client-certificate={client_pair.certificate_path}", f"--kubelet-client-key={client_pair.key_path}"]
+    sockets = [{"address": "127.0.0.1", "port": server.port, "pid": 5, "component": "etcd"} for server in (member, open_to_all)]
+    components = {"kube-apiserver": component("kube-apiserver", *apiserver), "etcd": component("etcd")}
+    seen = observation(kubelet=None, components=components, listening=sockets)
+    made = {
+        (proof["evidence"]["address"].rpartition(":")[2], proof["evidence"]["request"].partition(", ")[2]): proof["passed"]
+        for proof in proofs.passive(Collection(fake.host), seen, None)
+    }
+    member.close()
+    open_to_all.close()
+    assert made[str(member.port), proofs_control_plane.CLUSTER_CLIENT] is passed
+    assert made[str(member.port), PLAIN] is True
+    assert made[str(open_to_all.port), PLAIN] is False
+
+
 def plane(root: Path, api: Any = None) -> list[Probe]:
     cluster = {
         "kubelets": [{"node": "w1", "address": "10.0.0.7", "port": 10250}, {"node": "w2", "address": None, "port": 10250}],
@@ -230,8 +297,9 @@ def test_secrets_at_rest(root: Path, monkeypatch: pytest.MonkeyPatch, values: li
     asked: list[Any] = []
 
     def call(url: Any, context: Any, path: str, document: Any) -> dict[str, Any]:
-        asked.append((url.port, path, {key: base64.b64decode(text) for key, text in document.items() if key != "limit"}))
-        return {"kvs": [{"value": base64.b64encode(value).decode()} for value in values]}
+        assert (document["limit"], document["sort_target"], document["sort_order"]) == (50, "MOD", "ASCEND")
+        asked.append((url.port, path, {key: base64.b64decode(document[key]) for key in ("key", "range_end")}))
+        return {"count": "70", "kvs": [{"value": base64.b64encode(value).decode()} for value in values]}
 
     monkeypatch.setattr(proofs_control_plane.etcd, "call", call)
     scene = Scene(FakeNode(root).host, "cp1", observation(components={"kube-apiserver": {"argv": APISERVER}}), {})
@@ -241,5 +309,6 @@ def test_secrets_at_rest(root: Path, monkeypatch: pytest.MonkeyPatch, values: li
         assert made == []
         return
     evidence = made[0]["evidence"]
+    assert evidence["total"] == 70
     assert (made[0]["passed"], evidence["read"], evidence["encrypted"], evidence["providers"]) == result
     assert "hunter2" not in json.dumps(made)

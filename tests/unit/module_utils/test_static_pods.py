@@ -9,6 +9,7 @@ from typing import Any
 
 import engine_bed as bed
 import pytest
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.host.failures import PreconditionError
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.steps import static_pods
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.steps.journal import Journal
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.steps.node import Running
@@ -49,7 +50,19 @@ def test_leadership_moves_after_the_apiserver_has_gone_and_before_etcd(root: Pat
     tools = Tools()
     bed.execute(root, job(root, *ALL), tools=tools)
     assert events == ["kube-apiserver --new"]
-    assert tools.log == ["pressure checked", "quorum checked", "leader moved"]
+    assert tools.log == ["pressure checked", "quorum checked", "pressure checked", "leader moved"]
+
+
+def test_a_kubelet_that_stops_during_the_trial_starts_keeps_the_old_manifests(root: Path) -> None:
+    class Tools(bed.FakeTools):
+        def check_pressure(self) -> None:
+            super().check_pressure()
+            if len(self.log) > 1:
+                raise PreconditionError("the kubelet does not run on this host", "mend it first")
+
+    old, directory = bed.tree(root), job(root, "kube-scheduler")
+    state, _, node = bed.execute(root, directory, tools=Tools())
+    assert (state, node.log, bed.tree(root)) == ("undone", [], old)
 
 
 def test_etcd_waits_until_the_old_apiserver_has_gone(root: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import ssl
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -141,9 +142,50 @@ def test_a_server_that_hangs_up_after_the_handshake(start: Start, server_pair: P
     assert (outcome.stage, outcome.status, outcome.by_peer) == (tls.RESPONSE, None, True)
 
 
+@pytest.mark.parametrize("sent", [answer(200, b"x" * 2000), answer(200, b"xx")[:-1], b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n"])
+def test_a_status_counts_whatever_becomes_of_the_body(start: Start, server_pair: Pair, sent: bytes) -> None:
+    def serve(channel: socket.socket) -> None:
+        read_request(channel)
+        channel.sendall(sent)
+
+    outcome = tls.attempt("127.0.0.1", start(server_context(server_pair), serve).port, tls.unverified(), "/pods", limit=1000)
+    assert (outcome.status, outcome.by_peer) == (200, False)
+    assert outcome.refusal
+
+
+@pytest.mark.parametrize("sent", [b"SSH-2.0-OpenSSH_9.2\r\n\r\n", b"HTTP/1.1 2"])
+def test_an_answer_that_is_no_http_is_no_refusal(start: Start, server_pair: Pair, sent: bytes) -> None:
+    def serve(channel: socket.socket) -> None:
+        read_request(channel)
+        channel.sendall(sent)
+
+    outcome = tls.attempt("127.0.0.1", start(server_context(server_pair), serve).port, tls.unverified())
+    assert (outcome.status, outcome.by_peer) == (None, False)
+
+
+def test_a_peer_that_drips_is_left_in_time(start: Start, server_pair: Pair) -> None:
+    def drip(channel: socket.socket) -> None:
+        read_request(channel)
+        channel.sendall(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n")
+        for _line in range(60):
+            channel.sendall(b"a: b\r\n")
+            time.sleep(0.1)
+
+    began = time.monotonic()
+    outcome = tls.attempt("127.0.0.1", start(server_context(server_pair), drip).port, tls.unverified(), timeout=0.5)
+    assert time.monotonic() - began < 4
+    assert (outcome.status, outcome.by_peer) == (200, False)
+
+
 def test_the_alert_is_read_after_a_broken_pipe() -> None:
     class Gone:
         """A connection that the peer has closed after sending an alert."""
+
+        def gettimeout(self) -> float:
+            return 5.0
+
+        def settimeout(self, seconds: float) -> None:
+            return None
 
         def sendall(self, data: bytes) -> None:
             raise BrokenPipeError(32, "Broken pipe")
@@ -153,7 +195,7 @@ def test_the_alert_is_read_after_a_broken_pipe() -> None:
             alert.reason = "TLSV13_ALERT_CERTIFICATE_REQUIRED"
             raise alert
 
-    outcome = tls._ask(Gone(), tls.Outcome(tls.RESPONSE), "x", 1, "/", {})  # type: ignore[arg-type]
+    outcome = tls._ask(Gone(), tls.Outcome(tls.RESPONSE), tls._Question("x:1", "/", {}, 5.0, 1000))  # type: ignore[arg-type]
     assert (outcome.by_peer, outcome.refusal) == (True, "tlsv13 alert certificate required")
 
 
