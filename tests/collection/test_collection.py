@@ -88,7 +88,8 @@ def test_an_address_in_the_repository_leads_to_a_file_of_it():
     """README.md and docs link what is not shipped as `<repository>/blob/main/<path>`."""
     repository = yaml.safe_load((ROOT / "galaxy.yml").read_text(encoding="utf-8"))["repository"]
     prefix = re.compile(re.escape(repository) + r"/(?:blob|tree)/main/([^)#\s]+)")
-    linked = {path for page in [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("roles/*/*.md")] for path in prefix.findall(page.read_text(encoding="utf-8"))}
+    pages = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("roles/*/*.md")]
+    linked = {path for page in pages for path in prefix.findall(page.read_text(encoding="utf-8"))}
     assert "docs/testbed.md" in linked
     assert [path for path in linked if not (ROOT / path).exists()] == []
 
