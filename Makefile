@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-# Everything a newcomer or CI needs. `make help` lists the targets.
+# Everything a newcomer or CI needs; `make help` says what there is.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
@@ -15,10 +15,12 @@ export ANSIBLE_COLLECTIONS_PATH := $(COLLECTIONS)
 
 include tests/testbed/testbed.mk
 
-help: ## list the targets
-	@grep -hE '^[a-z][a-z-]*:.*##' $(MAKEFILE_LIST) | sort | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 18
+# A target is listed with the text behind its `##`, below the group that the text begins with.
+help: ## Use: show this list
+	@for group in Use Develop Maintain; do echo; echo "$$group"; \
+	  sed -nE "s/^([a-z-]+):.*## $$group: /  \\1\\t/p" $(MAKEFILE_LIST) | expand -t 18; done
 
-setup: testbed-setup $(VENV)/.ready collection-link ## install what the tests and the bed need (apt packages, a virtual environment)
+setup: testbed-setup $(VENV)/.ready collection-link ## Develop: install what tests and test bed need (apt packages with sudo, a virtual environment in .venv)
 
 # Python packages are locked with hashes; one lock file per supported interpreter line.
 PYTHON ?= python3
@@ -28,48 +30,48 @@ $(VENV)/.ready: requirements/dev.txt
 	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
 	@touch $@
 
-collection-link:
+collection-link: ## Use: let Ansible find this checkout as the installed collection, see README.md
 	@mkdir -p $(COLLECTIONS)/ansible_collections/ninepaths
 	@ln -sfn $(CURDIR) $(COLLECTIONS)/ansible_collections/ninepaths/kubernetes
 
-lock: ## renew requirements/dev.txt from pyproject.toml
+lock: ## Maintain: renew requirements/dev.txt, the locked packages, from pyproject.toml
 	$(BIN)/pip install --quiet pip-tools
 	$(BIN)/pip-compile --quiet --generate-hashes --no-emit-index-url --no-emit-trusted-host --no-emit-find-links --strip-extras \
 	  --extra dev --output-file requirements/dev.txt pyproject.toml
 
-lint: setup ## ruff, mypy, yamllint, ansible-lint
+lint: setup ## Develop: check style and types (ruff, mypy, yamllint, shellcheck, ansible-lint)
 	@tests/lint
 
-unit: setup ## unit and property tests
+unit: setup ## Develop: run the unit and property tests; needs no cluster
 	@$(BIN)/python -m pytest tests/unit
 
-sanity: setup ## ansible-test sanity, without ignores
+sanity: setup ## Develop: run ansible-test sanity, without ignores
 	@tests/sanity/run.sh
 
-integration: setup ## bad input on a real cluster, and the collection as its users install it
+integration: setup ## Develop: try bad input on a real cluster, and the collection as its users install it
 	@tests/with-bed tests $(BIN)/python -m pytest tests/integration tests/collection
 
-molecule: setup ## the default scenario: a real 1+1 cluster, hardened, verified, hardened again
+molecule: setup ## Develop: harden a real 1+1 cluster, verify it with other tools, harden it again
 	@$(BIN)/molecule test --scenario-name default
 
-molecule-ha: setup ## the HA scenario: 3 control planes behind a load balancer
+molecule-ha: setup ## Develop: the same with 3 control planes behind a load balancer
 	@$(BIN)/molecule test --scenario-name ha
 
-test: ## everything CI runs (under 60 minutes with a warm cache)
+test: ## Use: run everything that CI runs, on real clusters (under 60 minutes on 2 idle cores with a warm cache)
 	@tests/all
 
-versions: setup ## supported minors and Python 3.9 on real clusters: VERSIONS="1.31 1.36/bullseye"
+versions: setup ## Develop: harden a cluster of each supported minor, and one with Python 3.9: VERSIONS="1.31 1.36/bullseye"
 	@$(BIN)/python -m tests.versions
 
-test-long: test versions ## what is too long for CI, too
+test-long: test versions ## Develop: run everything that CI runs, and versions
 
-demo: setup ## from nothing to a hardened real cluster and its report
+demo: setup ## Use: start a real two-node cluster on this machine and harden it, with kube-bench before and after
 	@tests/demo
 
-docs: setup ## generate the reference pages
+docs: setup ## Maintain: write the generated pages docs/controls.md and docs/variables.md
 	@$(BIN)/python -m tools.docs
 
-flags: setup ## read flags, types and defaults from the binaries of every minor
+flags: setup ## Maintain: read flags, types and defaults from the binaries of every supported minor
 	@tools/flags/generate
 
 .PHONY: help setup collection-link lock lint unit sanity integration molecule molecule-ha versions test test-long demo docs flags

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 name: wave
-short_description: Hosts of a wave of this run's plan
+short_description: Hosts of a wave of this run's plan, for the playbooks
 version_added: 0.1.0
 author:
   - ninepaths contributors (@ninepaths)
@@ -23,6 +23,8 @@ options:
     type: list
     elements: str
     required: true
+notes:
+  - A part of the playbook C(harden). It is no stable interface; the names of waves can change with any release.
 """
 
 EXAMPLES = r"""

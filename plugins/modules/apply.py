@@ -9,7 +9,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 ---
 module: apply
-short_description: Carries out one wave of the plan on a host as a transaction
+short_description: Carries out one wave of the plan on a host as a transaction, for the playbooks
 version_added: 0.1.0
 author:
   - ninepaths contributors (@ninepaths)
@@ -41,6 +41,9 @@ options:
       - How many seconds a lost connection may stay lost while the transaction is followed. The transaction goes on meanwhile.
     type: int
     default: 300
+notes:
+  - A part of the playbooks C(harden) and C(audit), which call it in their order with the data of one run. It is no stable interface; options
+    and return values can change with any release.
 seealso:
   - module: ninepaths.kubernetes.plan
 """

@@ -62,7 +62,7 @@ certificates:
   sample:
     /etc/kubernetes/pki/apiserver-kubelet-client.crt:
       - subject: {cn: kube-apiserver-kubelet-client, o: ["kubeadm:cluster-admins"]}
-        issuer: kubernetes
+        issuer: CN=kubernetes
         serial: 5d4b8c1e0f3a7b62
         not_before: 1795267200.0
         not_after: 1826803200.0

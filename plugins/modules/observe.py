@@ -9,7 +9,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 ---
 module: observe
-short_description: Observes a Kubernetes node in one round trip
+short_description: Observes a Kubernetes node in one round trip, for the playbooks
 version_added: 0.1.0
 author:
   - ninepaths contributors (@ninepaths)
@@ -50,6 +50,9 @@ options:
       - Return the whole observation, for instance to look at it or to keep it. It can have some hundred kilobytes per host.
     type: bool
     default: false
+notes:
+  - The playbooks use it to hand what they saw to M(ninepaths.kubernetes.plan). It is no stable interface; options and the fields of
+    RV(observation) can change with any release.
 seealso:
   - module: ninepaths.kubernetes.plan
 """

@@ -9,7 +9,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 ---
 module: plan
-short_description: Plans what a Kubernetes cluster needs, without touching it
+short_description: Plans what a Kubernetes cluster needs, for the playbooks
 version_added: 0.1.0
 author:
   - ninepaths contributors (@ninepaths)
@@ -49,6 +49,9 @@ options:
     description:
       - Digest of a plan that was seen before, at least 12 digits of it. The task fails when the plan is another one by now.
     type: str
+notes:
+  - A part of the playbooks C(harden) and C(audit), which call it in their order with the data of one run. It is no stable interface; options
+    and return values can change with any release.
 seealso:
   - module: ninepaths.kubernetes.observe
   - module: ninepaths.kubernetes.apply

@@ -9,7 +9,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 ---
 module: report
-short_description: Reports a run and fails when the cluster deviates
+short_description: Reports a run and fails when the cluster deviates, for the playbooks
 version_added: 0.1.0
 author:
   - ninepaths contributors (@ninepaths)
@@ -36,6 +36,9 @@ options:
       - The default is the variable C(ninepaths_fail_on), and V(deviation) without it.
     type: str
     choices: [deviation, never]
+notes:
+  - A part of the playbooks C(harden) and C(audit), which call it in their order with the data of one run. It is no stable interface; options
+    and return values can change with any release.
 seealso:
   - module: ninepaths.kubernetes.plan
 """

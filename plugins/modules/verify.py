@@ -9,7 +9,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 ---
 module: verify
-short_description: Checks that kubelets run with what the plan wrote
+short_description: Checks that kubelets run with what the plan wrote, for the playbooks
 version_added: 0.1.0
 author:
   - ninepaths contributors (@ninepaths)
@@ -34,6 +34,9 @@ options:
     type: list
     elements: str
     required: true
+notes:
+  - A part of the playbooks C(harden) and C(audit), which call it in their order with the data of one run. It is no stable interface; options
+    and return values can change with any release.
 seealso:
   - module: ninepaths.kubernetes.apply
 """

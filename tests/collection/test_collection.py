@@ -25,15 +25,36 @@ NEEDED = (
     "COPYING",
     "README.md",
 )
+# At the top nothing else: a new file of a developer does not get in unseen.
+TOP = {
+    "CHANGELOG.md",
+    "CODE_OF_CONDUCT.md",
+    "COPYING",
+    "FILES.json",
+    "LICENSES",
+    "MANIFEST.json",
+    "README.md",
+    "SECURITY.md",
+    "changelogs",
+    "controls",
+    "docs",
+    "inventories",
+    "meta",
+    "playbooks",
+    "plugins",
+    "roles",
+}
 FORBIDDEN = re.compile(
-    r"(^|/)(\.git|\.venv|\.testbed[^/]*|\.ci|build|tests|requirements|molecule|ninepaths-report|__pycache__)(/|$)|\.(pyc|key|pem|tar\.gz)$|^docs/development/|^ansible\.cfg$"
+    r"(^|/)(\.[^/]+|build|tests|molecule|ninepaths-report|__pycache__|kubeconfig|id_(rsa|ed25519)[^/]*)(/|$)|\.(pyc|key|pem|tar\.gz)$"
+    r"|^changelogs/(?!changelog\.yaml$)|^docs/(development/|testbed\.md)|^inventories/testbed"
 )
+LINK = re.compile(r"\[[^\]]*\]\(([^)#\s]+)(?:#[^)\s]+)?\)")
 PRIVATE_KEY = re.compile(rb"-----BEGIN [A-Z ]*PRIVATE KEY-----")
 
 
 def names(artifact: Path) -> list[str]:
     with tarfile.open(artifact) as archive:
-        return archive.getnames()
+        return [member.name for member in archive.getmembers() if not member.isdir()]
 
 
 def test_everything_that_is_needed_is_in_it(artifact):
@@ -42,17 +63,49 @@ def test_everything_that_is_needed_is_in_it(artifact):
 
 
 def test_nothing_of_a_developer_is_in_it(artifact):
-    assert [name for name in names(artifact) if FORBIDDEN.search(name)] == []
+    found = names(artifact)
+    assert {name.partition("/")[0] for name in found} == TOP
+    assert [name for name in found if FORBIDDEN.search(name)] == []
     with tarfile.open(artifact) as archive:
         for member in archive.getmembers():
             content = archive.extractfile(member)
             assert content is None or not PRIVATE_KEY.search(content.read()), member.name
 
 
-def test_action_groups_name_all_modules_that_have_an_action_plugin():
+def test_links_lead_to_what_is_in_it(artifact):
+    """What is not shipped is linked by its address in the repository."""
+    found = set(names(artifact))
+    with tarfile.open(artifact) as archive:
+        pages = {name: archive.extractfile(name).read().decode() for name in found if name.endswith(".md")}
+    links = [(page, target) for page, text in pages.items() for target in LINK.findall(text) if "://" not in target]
+    assert ("README.md", "docs/harden.md") in links
+    aims = {(page, target): os.path.normpath(os.path.join(os.path.dirname(page), target)) for page, target in links}
+    folders = {str(parent) for name in found for parent in Path(name).parents}
+    assert [link for link, aim in aims.items() if aim not in found | folders] == []
+
+
+def test_an_address_in_the_repository_leads_to_a_file_of_it():
+    """README.md and docs link what is not shipped as `<repository>/blob/main/<path>`."""
+    repository = yaml.safe_load((ROOT / "galaxy.yml").read_text(encoding="utf-8"))["repository"]
+    prefix = re.compile(re.escape(repository) + r"/(?:blob|tree)/main/([^)#\s]+)")
+    pages = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("roles/*/*.md")]
+    linked = {path for page in pages for path in prefix.findall(page.read_text(encoding="utf-8"))}
+    assert "docs/testbed.md" in linked
+    assert [path for path in linked if not (ROOT / path).exists()] == []
+
+
+def test_the_action_group_names_all_modules():
     groups = yaml.safe_load((ROOT / "meta" / "runtime.yml").read_text(encoding="utf-8"))["action_groups"]
-    actions = {path.stem for path in (ROOT / "plugins" / "action").glob("*.py")}
-    assert actions <= set(groups["ninepaths"]), "meta/runtime.yml"
+    modules = sorted(path.stem for path in (ROOT / "plugins" / "modules").glob("*.py"))
+    assert groups["ninepaths"] == modules, "meta/runtime.yml"
+
+
+def test_this_version_is_in_the_changelog_with_everything_there_is():
+    version = yaml.safe_load((ROOT / "galaxy.yml").read_text(encoding="utf-8"))["version"]
+    releases = yaml.safe_load((ROOT / "changelogs" / "changelog.yaml").read_text(encoding="utf-8"))["releases"]
+    assert version in releases and f"v{version}" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8").replace("\\", "")
+    told = {entry["name"] for release in releases.values() for entry in release.get("modules", [])}
+    assert told == {path.stem for path in (ROOT / "plugins" / "modules").glob("*.py")}
 
 
 @pytest.mark.parametrize("kind", ["module", "lookup", "role"])

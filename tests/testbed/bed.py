@@ -146,6 +146,11 @@ def new_node(bed: Bed, role: str, name: str = "") -> Node:
     return Node(name, role, bed.address(number), object_name(bed.name, name))
 
 
+def unfinished(bed: Bed, role: str, name: str) -> Node | None:
+    """The node of this name and role that has not joined yet, if there is one."""
+    return next((node for node in bed.nodes if (node.name, node.role, node.joined) == (name, role, False)), None)
+
+
 def dump(bed: Bed) -> str:
     document: dict[str, Any] = dataclasses.asdict(bed)
     document["endpoint"] = bed.endpoint

@@ -78,7 +78,7 @@ def parser() -> argparse.ArgumentParser:
     up = command("up", _up, "start a bed; says so when it runs already")
     down = command("down", _down, "remove a bed and everything that belongs to it")
     status = command("status", _status, "show what runs in a bed")
-    add = command("add-node", _add_node, "create a prepared node: image, ssh, containerd")
+    add = command("add-node", _add_node, "create a prepared node (image, ssh, containerd), or finish one that did not boot in time")
     binaries = command("binaries", _binaries, "provide the binaries of a release in the cache, print their folders")
     for one in (up, down, status, add):
         bed(one)

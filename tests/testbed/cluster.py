@@ -190,18 +190,34 @@ def _start_load_balancer(machine: Machine, bed: Bed) -> None:
 
 
 def add_node(machine: Machine, bed_name: str, name: str, role: str) -> Node:
-    """Create a node that is prepared, not joined: image, ssh, containerd, images."""
+    """Create a node that is prepared, not joined: image, ssh, containerd, images. One that an earlier call left unfinished is finished."""
     bed = beds.existing(bed_name)
     if role == CONTROL_PLANE and not bed.highly_available:
         raise BedError(f"bed {bed_name} has one control plane and no load balancer", "start it with CONTROL_PLANES=3 to add more")
     with paths.locked("nodes", bed.directory):
         bed = beds.existing(bed_name)
-        one = beds.new_node(bed, role, name)
-        bed = bed.with_node(one)
-        beds.save(bed)
-        _prepare(machine, bed, one, ssh.make_key(bed.directory))
+        one = beds.unfinished(bed, role, name)
+        if one is None:
+            one = beds.new_node(bed, role, name)
+            bed = bed.with_node(one)
+            beds.save(bed)
+            _prepare(machine, bed, one, ssh.make_key(bed.directory))
+        else:
+            _prepare_again(machine, bed, one)
         inventory.write(machine.podman, bed)
     return one
+
+
+def _prepare_again(machine: Machine, bed: Bed, one: Node) -> None:
+    """Go on where an earlier call gave up: a container that runs is waited for, any other is made anew."""
+    if one.container not in machine.podman.names("ps"):
+        machine.podman("rm", "--force", "--ignore", "--time=0", one.container)
+        machine.podman("volume", "rm", "--force", one.container)
+        _prepare(machine, bed, one, ssh.make_key(bed.directory))
+        return
+    with step("nodes", f"{one.name} ({one.address}) is there already; waits until it has booted, and loads its images"):
+        node.wait_until_booted(machine.podman, one)
+        node.load_images(machine.podman, one)
 
 
 def join_node(machine: Machine, bed_name: str, name: str) -> None:

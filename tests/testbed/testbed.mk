@@ -12,14 +12,14 @@ TESTBED := python3 -m tests.testbed
 testbed-setup:
 	@$(TESTBED) setup
 
-testbed-up: testbed-setup ## real Kubernetes in containers: CONTROL_PLANES=1|3 WORKERS=n KUBERNETES=1.36 BED=name NODE_RELEASE=bullseye
+testbed-up: testbed-setup ## Use: start a real cluster in containers: BED=name CONTROL_PLANES=1|3 WORKERS=n KUBERNETES=1.36 NODE_RELEASE=bullseye
 	@$(TESTBED) up --bed $(BED) --control-planes $(CONTROL_PLANES) --workers $(WORKERS) --kubernetes $(KUBERNETES) \
 	  --node-release "$(NODE_RELEASE)"
 
-testbed-down: ## remove the bed BED and everything that belongs to it
+testbed-down: ## Use: remove the test bed BED, without residue
 	@$(TESTBED) down --bed $(BED)
 
-testbed-status: ## what runs in the bed BED
+testbed-status: ## Use: show what runs in the test bed BED
 	@$(TESTBED) status --bed $(BED)
 
 .PHONY: testbed-setup testbed-up testbed-down testbed-status

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.controls.controls import PROFILES, Control, Files, Literal, Ref, Value
@@ -42,13 +43,32 @@ _CATALOGUES: Mapping[str, str] = {"cis": "CIS", "stig": "STIG", "nsa": "NSA/CISA
 
 def page(controls: Sequence[Control]) -> str:
     """The whole page."""
-    lines = [GENERATED, "", "# Controls", "", _INTRODUCTION, ""]
+    lines = [GENERATED, "", "# Controls", "", *_contents(controls), "", _INTRODUCTION, ""]
     lines += table(["merge", "meaning"], [[code(name), meaning] for name, meaning in _MERGES.items()])
     lines += ["", *_numbers(controls), ""]
-    for number, title in PATHS.items():
-        lines += _path(f"Path {number}: {title}", [control for control in controls if control.path == number])
+    for number in PATHS:
+        lines += _path(_heading(number), [control for control in controls if control.path == number])
     lines += _conditions()
     return "\n".join(lines).rstrip() + "\n"
+
+
+def _contents(controls: Sequence[Control]) -> list[str]:
+    lines = [f"* [{_heading(number)}](#{_anchor(_heading(number))}): {_count(number, controls)}" for number in PATHS]
+    return [*lines, "* [Conditions](#conditions) under which a control is held"]
+
+
+def _heading(number: int) -> str:
+    return f"Path {number}: {PATHS[number]}"
+
+
+def _anchor(heading: str) -> str:
+    """What a forge makes of a heading: letters, digits, hyphens and underscores, in lower case."""
+    return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
+
+
+def _count(number: int, controls: Sequence[Control]) -> str:
+    found = sum(control.path == number for control in controls)
+    return f"{found} control{'' if found == 1 else 's'}"
 
 
 def _numbers(controls: Sequence[Control]) -> list[str]:

@@ -263,3 +263,62 @@ def test_down_asks_for_its_own_bed_by_one_label_only(tmp_path):
     assert len(listings) == 3
     assert all(call.count("--filter") == 1 and f"label={beds.bed_label('t1')}" in call for call in listings)
     assert beds.bed_label("t1") != beds.bed_label("t2")
+
+
+@dataclasses.dataclass(frozen=True)
+class NodePodman:
+    """Keeps what it is asked; `running` are the containers that run."""
+
+    running: list
+    calls: list
+
+    def __call__(self, *arguments, **_options):
+        self.calls.append(arguments)
+        return ""
+
+    def names(self, *_listing, **_options):
+        return self.running
+
+    def execute(self, container, argv, **_options):
+        self.calls.append((container, *argv))
+        return ""
+
+
+@pytest.fixture
+def grown(monkeypatch, tmp_path):
+    """A bed with a node w9 that did not boot in time; returns what adds it once more and says what podman was asked."""
+    bed = make_bed()
+    saved = [bed.with_node(beds.new_node(bed, WORKER, "w9"))]
+    monkeypatch.setattr(beds, "directory", lambda _name: tmp_path)
+    monkeypatch.setattr(beds, "existing", lambda _name: saved[-1])
+    monkeypatch.setattr(beds, "save", saved.append)
+    monkeypatch.setattr(inventory, "write", lambda _podman, _bed: None)
+    monkeypatch.setattr(ssh, "make_key", lambda _directory: "ssh-ed25519 AAAA bed")
+
+    def add(running, role=WORKER):
+        asked = NodePodman(running, [])
+        added = cluster.add_node(cluster.Machine(MACHINE, asked), "t1", "w9", role)
+        assert added == saved[-1].node("w9")
+        return asked.calls
+
+    return add
+
+
+def test_a_node_that_did_not_boot_in_time_is_waited_for_again(grown):
+    calls = grown(["np-t1-w9"])
+    assert [call[:2] for call in calls] == [("np-t1-w9", "systemctl"), ("np-t1-w9", "/usr/lib/testbed/load-images")]
+
+
+def test_a_node_whose_container_does_not_run_is_made_anew(grown):
+    calls = [call[0] for call in grown([])]
+    assert calls == ["rm", "volume", "volume", "create", "cp", "start", "np-t1-w9", "np-t1-w9"]
+
+
+def test_a_node_of_another_role_or_that_has_joined_is_not_made_twice(grown, monkeypatch):
+    with pytest.raises(BedError, match="no load balancer"):
+        grown([], CONTROL_PLANE)
+    joined = make_bed()
+    joined = joined.with_node(dataclasses.replace(beds.new_node(joined, WORKER, "w9"), joined=True))
+    monkeypatch.setattr(beds, "existing", lambda _name: joined)
+    with pytest.raises(BedError, match="already has a node w9"):
+        grown([])

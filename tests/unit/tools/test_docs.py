@@ -54,7 +54,7 @@ def test_every_setting_is_described() -> None:
 
 def test_every_variable_that_a_playbook_or_plugin_names_is_described() -> None:
     described = {variable.name for variable in variables_page.read(ROOT / "roles")}
-    internal = {"ninepaths_observed", "ninepaths_seen", "ninepaths_prepare_from", "ninepaths_prepare_for"}
+    internal = {"ninepaths_observed", "ninepaths_seen", "ninepaths_prepare_from", "ninepaths_prepare_for", "ninepaths_prepare_new"}
     # What runs on a target reads no variables.
     patterns = ("playbooks/*.yml", "roles/*/tasks/*.yml", "plugins/action/*.py", "plugins/modules/*.py", "plugins/plugin_utils/*.py")
     files = [file for pattern in patterns for file in ROOT.glob(pattern)]
@@ -71,7 +71,10 @@ def test_roles_that_disagree_about_a_variable_are_refused(tmp_path: Path) -> Non
         variables_page.read(tmp_path)
 
 
-@pytest.mark.parametrize("file", [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))], ids=lambda file: file.name)
+PAGES = sorted(file for pattern in ("*.md", "docs/**/*.md", "roles/*/*.md") for file in ROOT.glob(pattern) if file.name != "CHANGELOG.md")
+
+
+@pytest.mark.parametrize("file", PAGES, ids=lambda file: str(file.relative_to(ROOT)))
 def test_links_lead_somewhere(file: Path) -> None:
     for target, anchor in LINK.findall(file.read_text(encoding="utf-8")):
         if "://" in target:
