@@ -136,7 +136,7 @@ def test_a_kubelet_that_somebody_else_restarted_gets_its_old_configuration_back(
     tools.validate_kubelet = refuse  # type: ignore[method-assign]
     assert transaction.run_job(machine, directory, node=bed.FakeNode(machine), tools=tools) == "undone"
     assert (machine.restarts, machine.text, machine.config()) == (2, "old", "old")
-    assert any("Node Ready and Lease renewed after" in line["message"] for line in Journal(machine, f"{directory}/journal.jsonl").lines)
+    assert any("its Node is Ready, its Lease renewed" in line["message"] for line in Journal(machine, f"{directory}/journal.jsonl").lines)
 
 
 def test_a_restart_before_the_first_file_was_written_needs_no_other(root: Path) -> None:

