@@ -136,9 +136,15 @@ def _taken_away(control: Control, value: Literal, controls: Iterable[Control]) -
 
 _BY_WAIVER = f"a weaker value takes a waiver with a reason ({PREFIX}waivers)"
 _WANTS = {
-    "exact": "exactly", "loopback": "a loopback address like", "at_least": "at least", "at_most": "at most", "subset": "nothing but", "superset": "all of", "append": "all of",
+    "exact": "exactly",
+    "loopback": "a loopback address like",
+    "at_least": "at least",
+    "at_most": "at most",
+    "subset": "nothing but",
+    "superset": "all of",
+    "append": "all of",
     "each": "nothing but",
-}  # fmt: skip
+}
 _KINDS: dict[type, str] = {str: "text", int: "a whole number", bool: "true or false", tuple: "a list of texts"}
 
 
