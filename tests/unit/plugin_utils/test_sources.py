@@ -134,6 +134,16 @@ def test_values_that_differ_between_control_planes_are_named() -> None:
     assert [warning for warning in done.warnings if "--audit-log-maxage differs" in warning]
 
 
+def test_ciphers_that_go_for_tls_1_3_go_from_kubeadm_config_too() -> None:
+    """etcd does not start with a cipher list and TLS 1.3 as its floor, so the next member would not join."""
+    hosts = carried_out(cluster(), planned(cluster()))
+    done = planned(hosts, overrides={"tls-floor": "VersionTLS13"})
+    assert not any(item.startswith("--cipher-suites") for item in done.jobs["cp1"]["control_planes"]["steps"][0]["changes"]["etcd"]["argv"])
+    assert arguments(done).values("etcd", "tls-min-version") == ("TLS1.3",)
+    assert arguments(done).values("etcd", "cipher-suites") == ()
+    assert planned(carried_out(hosts, done), overrides={"tls-floor": "VersionTLS13"}).empty
+
+
 def test_a_flag_that_the_next_minor_does_not_know_is_left_out() -> None:
     """No control names such a flag today, so the data is made to lack one."""
     import dataclasses
