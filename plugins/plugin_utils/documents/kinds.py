@@ -42,4 +42,6 @@ def _shown(value: object, kind: str) -> str:
         return {None: "null", True: "true", False: "false"}[value]
     if isinstance(value, (str, int, float)) and kind not in SECRETIVE and len(str(value)) <= SHORT:
         return repr(value)
+    if isinstance(value, str) and "\n" in value:
+        return "several lines of text"
     return next((said for python, said in _KINDS if isinstance(value, python)), "a number")

@@ -68,7 +68,8 @@ class ClusterAction(NinepathsAction):
         if mistyped:
             raise self.failed(task_vars, [{"host": None, "file": None, "cause": text, "advice": None} for text in mistyped])
         if not spool.all("observation"):
-            found = [{"host": host, "file": None, "cause": text, "advice": None} for host, text in self.unobserved(task_vars).items()]
+            missing = {host: text for host, text in self.unobserved(task_vars).items() if text != NOT_PART}
+            found = [{"host": host, "file": None, "cause": text, "advice": None} for host, text in missing.items()]
             raise self.failed(task_vars, found or [NOBODY])
         try:
             made = plan(

@@ -114,6 +114,14 @@ def test_a_plan_that_fails_is_told_once(make, tmp_path):
     assert str(action.failed(VARIABLES | {"ninepaths_report_dir": str(tmp_path / "r")}, [{**error, "host": None}])) == "its kubelet does not run"
 
 
+def test_hosts_that_the_limit_left_out_are_not_what_is_wrong(make, tmp_path):
+    action = make(plan.ActionModule, {})
+    action.spool().put("unobserved", "w1", {"message": "cannot be reached: no route"})
+    variables = {**VARIABLES, "ninepaths_report_dir": str(tmp_path / "r"), "ansible_limit": "w1"}
+    with pytest.raises(ActionError, match=r"^w1: cannot be reached: no route$"):
+        action.plan_now(variables)
+
+
 def test_a_plan_with_a_limit_says_that_it_is_partial(act):
     action, _result = act(made({}), observed=("w1",), variables={"ansible_limit": "w1"})
     assert any("partial run (--limit w1): no control plane takes part" in line.text for line in action.lines)

@@ -15,6 +15,7 @@ from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.documents imp
         ("map[string]bool", [True], "x must be a mapping, each value true or false, not a list"),
         ("[]int", {}, "x must be a list, each of it a whole number, not a mapping"),
         ("LocalMode", "y", "x must be of the type LocalMode, not 'y'"),
+        ("string", "/a\n/b", "x must be text, not several lines of text"),
         ("int", "9" * 50, "x must be a whole number, not text"),
     ],
 )
