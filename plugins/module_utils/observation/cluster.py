@@ -95,7 +95,7 @@ class Cluster:
     def _readyz(self) -> tuple[bool, str]:
         """Readiness and what fails. A busy apiserver fails single looks at etcd (its limit is 2 s), so only what stays counts."""
         ready, detail = self._look()
-        for _ in range(LOOKS - 1):
+        for _again in range(LOOKS - 1):
             if ready:
                 break
             time.sleep(LOOK_AGAIN_S)

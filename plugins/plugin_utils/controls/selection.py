@@ -213,7 +213,7 @@ def _contradictions(found: Iterable[Selected]) -> list[str]:
     problems = []
     for number, one in enumerate(active):
         for other in active[number + 1:]:
-            if one.component != other.component or _gives_way(one, other) or _gives_way(other, one):
+            if one.component != other.component or any(_gives_way(*pair) for pair in ((one, other), (other, one))):
                 continue
             if _same_target(one, other) or _exclude_each_other(one, other):
                 problems.append(
