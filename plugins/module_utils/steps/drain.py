@@ -82,7 +82,8 @@ def _rules(port: int, spared: Sequence[Network]) -> str:
     """Only connections that begin, only from outside: the loopback interface carries this node's own."""
     sets = ""
     for version in (4, 6):
-        elements = ", ".join(str(network) for network in ipaddress.collapse_addresses(one for one in spared if one.version == version))  # type: ignore[type-var]
+        networks = ipaddress.collapse_addresses(one for one in spared if one.version == version)  # type: ignore[type-var]
+        elements = ", ".join(str(network) for network in networks)
         sets += f"add set {TABLE} inside{version} {{ type ipv{version}_addr; flags interval; }}\n"
         sets += f"add element {TABLE} inside{version} {{ {elements} }}\n" if elements else ""
     return f"""\
