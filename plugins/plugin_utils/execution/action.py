@@ -36,6 +36,7 @@ CANDIDATES = ("python3", *(f"python3.{minor}" for minor in range(15, OLDEST_PYTH
 
 PATH_TAGS = {f"path{number}": number for number in PATHS}
 ANSIBLE_TAGS = frozenset({"all", "always", "never", "tagged", "untagged"})
+TAG_OPTIONS = {"ansible_run_tags": ("--tags", ""), "ansible_skip_tags": ("--skip-tags", "path")}
 SSH_ARGUMENTS = ("ssh_args", "ssh_common_args", "ssh_extra_args")
 KEEP_ALIVE = "-o ServerAliveInterval=15 -o ServerAliveCountMax=3"
 
@@ -141,11 +142,14 @@ class NinepathsAction(ActionBase):  # type: ignore[misc]  # Ansible has no types
         return replace(settings, paths=paths)
 
     def _tagged(self, task_vars: Mapping[str, Any], name: str) -> frozenset[int]:
-        """The paths that tags name. A tag that we do not know is a mistyped path, which would choose all of them or none."""
+        """The paths that tags name. A tag that we do not know is a mistyped path, which would choose all of them or none.
+
+        Tags of other playbooks may be skipped along with ours (molecule always does); only what looks like a path is mistyped there.
+        """
         tags = [str(tag) for tag in task_vars.get(name, ())]
-        unknown = [tag for tag in tags if tag not in PATH_TAGS and tag not in ANSIBLE_TAGS]
+        option, pattern = TAG_OPTIONS[name]
+        unknown = [tag for tag in tags if tag not in PATH_TAGS and tag not in ANSIBLE_TAGS and re.match(pattern, tag, re.IGNORECASE)]
         if unknown:
-            option = "--tags" if name == "ansible_run_tags" else "--skip-tags"
             raise ActionError(self.host(task_vars), f"{option}: {', '.join(unknown)} is no path", "the paths' tags are path1 to path9")
         return frozenset(PATH_TAGS[tag] for tag in tags if tag in PATH_TAGS)
 

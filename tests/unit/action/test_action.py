@@ -142,13 +142,18 @@ def test_tags_narrow_the_paths(make, run, skip, paths):
     assert make(NinepathsAction, {}).settings(variables).paths == paths
 
 
+def test_tags_of_others_may_be_skipped(make):
+    variables = {**HOST, "ninepaths_paths": [1, 4], "ansible_run_tags": ["all"], "ansible_skip_tags": ["molecule-notest", "notest", "path4"]}
+    assert make(NinepathsAction, {}).settings(variables).paths == (1,)
+
+
 @pytest.mark.parametrize(
     ("run", "skip", "words"),
     [
         (["path01"], [], "--tags: path01 is no path; the paths' tags are path1 to path9"),
         (["Path1", "path4"], [], "--tags: Path1 is no path"),
         (["path10"], [], "--tags: path10 is no path"),
-        (["all"], ["etcd"], "--skip-tags: etcd is no path"),
+        (["all"], ["Path1"], "--skip-tags: Path1 is no path"),
         (["path3"], [], "no path is left to look at; ninepaths_paths has 1, 4"),
         (["all"], ["path1", "path4"], "no path is left to look at"),
     ],
