@@ -21,6 +21,7 @@ from ansible_collections.ninepaths.kubernetes.plugins.module_utils.steps.context
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.steps.node import LOUD, Running, harmless
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.wire import tls
 
+REPORT_S = 40.0  # a kubelet renews its Lease every 10 s
 PRESSURES = ("DiskPressure", "MemoryPressure", "PIDPressure")
 PODS_LIMIT = 1 << 26  # bytes; a busy node's list has several megabytes
 PODS_SECONDS = 15.0
@@ -108,7 +109,7 @@ class Toolbox:
         if not service.active or process is None:
             raise PreconditionError("the kubelet does not run on this host", "mend it first: journalctl -u kubelet")
         try:
-            node = self._reported(process.started + 1.0)  # both are exact to one second
+            node = self._reported_soon(process.started + 1.0)  # both are exact to one second
         except Waiting as waiting:
             raise PreconditionError(
                 f"the kubelet of {self.node} is in no state to replace a static pod: {waiting}",
@@ -120,6 +121,17 @@ class Toolbox:
                     f"node {self.node} reports {condition['type']}: the kubelet may remove the image of a component while it restarts",
                     "free what it is short of (df -h; crictl images), wait until the condition is gone, then run again",
                 )
+
+    def _reported_soon(self, since: float) -> dict[str, Any]:
+        """The Node of a kubelet that has reported since then; one that was started a moment ago does so every 10 s. Raises Waiting."""
+        deadline = self.machine.clock() + REPORT_S
+        while True:
+            try:
+                return self._reported(since)
+            except Waiting:
+                if self.machine.clock() >= deadline:
+                    raise
+            self.machine.sleep(1.0)
 
     def pod_is_ready(self, context: Context, component: str, uid: str) -> bool:
         """Does the kubelet report our pod of this UID as started and ready? Raises Waiting with what is missing.
