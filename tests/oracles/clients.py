@@ -113,11 +113,20 @@ def _at_rate(per_second: float, action: Callable[[int], None], stop: threading.E
 
 
 def _prepare(client: Client) -> None:
-    try:
-        client.request("POST", OBJECT.rsplit("/", 1)[0], {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": OBJECT.rsplit("/", 1)[1]}})
-    except HTTPException as error:
-        if "409" not in str(error):
-            raise
+    """Make the object; a cluster that came up a moment ago is given a minute."""
+    body = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": OBJECT.rsplit("/", 1)[1]}}
+    deadline = time.monotonic() + 60
+    while True:
+        try:
+            client.request("POST", OBJECT.rsplit("/", 1)[0], body)
+        except (OSError, HTTPException) as error:
+            if "409" in str(error):
+                return
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(1)
+        else:
+            return
 
 
 def _read_or_write(client: Client, number: int) -> object:
