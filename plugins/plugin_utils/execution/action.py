@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import shlex
+from abc import abstractmethod
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any, ClassVar
@@ -84,9 +85,9 @@ class NinepathsAction(ActionBase):  # type: ignore[misc]  # Ansible has no types
     _requires_connection = False
     OPTIONS: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
 
+    @abstractmethod
     def act(self, options: Mapping[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         """Do the task and return its result; raises ActionError."""
-        raise NotImplementedError
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         """Ansible's entry: validate the options, act, and turn our errors into a failed result."""

@@ -7,15 +7,16 @@ from __future__ import annotations
 
 import secrets
 import time
+from abc import abstractmethod
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from ansible.errors import AnsibleConnectionFailure
-from ansible_collections.ninepaths.kubernetes.plugins.action import apply
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.steps.states import FAILED, UNFINISHED
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.controls import flags
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.execution import stages
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.execution.action import ActionError
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.execution.following import AFTER, FollowingAction
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.planning.drafts import HostDraft
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.planning.jobs import HostJobs
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.planning.knowledge import Knowledge
@@ -34,12 +35,12 @@ class Wish(NamedTuple):
     returned: Mapping[str, Any]
 
 
-class SingleAction(apply.ActionModule):
-    """One change of one host. A subclass says in `wish` what is to be; how a transaction is followed is that of `apply`."""
+class SingleAction(FollowingAction):
+    """One change of one host. A subclass says in `wish` what is to be."""
 
+    @abstractmethod
     def wish(self, options: Mapping[str, Any], host: Host) -> Wish:
         """What the host is to become. Raises PlanError when it must not be touched."""
-        raise NotImplementedError
 
     def act(self, options: Mapping[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         """Observe, and run the transaction if there is anything to change. Raises ActionError."""
@@ -88,7 +89,7 @@ class SingleAction(apply.ActionModule):
             bound["lease"]["holder"] = self.spool().run_id()
         name, started = self.host(task_vars), time.monotonic()
         try:
-            end = self._carry_out(bound, task_vars, patience)
+            end = self.carry_out(bound, task_vars, patience)
         except AnsibleConnectionFailure as error:
             advice = "the host finishes or undoes its transaction by itself; run again"
             raise ActionError(name, str(error).removeprefix(f"{name}: "), advice, transaction=bound["id"]) from error
@@ -96,13 +97,13 @@ class SingleAction(apply.ActionModule):
         if end["state"] == "committed":
             return told
         cause, advice = clean(str(end.get("cause") or "unknown cause")), clean(str(end.get("advice") or ""))
-        said = f"{cause}; {apply.AFTER.get(str(end['state']), end['state'])}"
+        said = f"{cause}; {AFTER.get(str(end['state']), end['state'])}"
         failure = ActionError(name, said, advice, **told, messages=self._messages)
         failure.result.update(cause=cause, advice=advice)
         raise failure
 
     def _journal(self, transaction: str, task_vars: dict[str, Any], patience: float, progress: Progress) -> Iterator[Mapping[str, Any]]:
-        """As apply's, and what was said is kept for the result."""
+        """As everywhere, and what was said is kept for the result."""
         for line in super()._journal(transaction, task_vars, patience, progress):
             self._messages.append(clean(str(line["message"])))
             yield line

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -14,10 +15,7 @@ from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.planning impo
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.planning.conditions import ClusterConditions
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.planning.judge import Item, Obstacle, Planned, Target
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.planning.model import sha256
-from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.planning.observed import (
-    OWN_DIRECTORY,
-    Host,
-)
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.planning.observed import OWN_DIRECTORY, Host
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.planning.refs import resolve as resolve_ref
 
 
@@ -70,5 +68,6 @@ class HostTarget(Target):
     def holds(self, condition: str, item: Item, planned: Planned) -> bool:
         return conditions.unmet(condition, item.key, self._view(planned), self.around.cluster) is None
 
+    @abstractmethod
     def _view(self, planned: Planned) -> conditions.View:
-        raise NotImplementedError
+        """What conditions look at: the target as it would be."""

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.ninepaths.kubernetes.plugins.action import apply, kubelet_config
+from ansible_collections.ninepaths.kubernetes.plugins.action import kubelet_config
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.execution import following
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.execution.action import ActionError
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
@@ -25,7 +26,7 @@ END = {"seq": 1, "at": 100.0, "event": "end", "step": "", "message": "committed"
 @pytest.fixture
 def act(make, monkeypatch):
     """Run the action against an observation; returns (result, the requests by entry)."""
-    monkeypatch.setattr(apply.bundle, "build", lambda entry, request: b"program")
+    monkeypatch.setattr(following.bundle, "build", lambda entry, request: b"program")
 
     def run(seen: dict[str, Any] | None = None, mode: dict[str, bool] | None = None, **options: Any) -> tuple[dict[str, Any], Any]:
         action = make(kubelet_config.ActionModule, {}, **(mode or {}))

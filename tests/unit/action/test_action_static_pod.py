@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 from ansible.errors import AnsibleConnectionFailure
-from ansible_collections.ninepaths.kubernetes.plugins.action import apply, static_pod
+from ansible_collections.ninepaths.kubernetes.plugins.action import static_pod
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.execution import following
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.execution.action import ActionError
 
 SEEN = json.loads((Path(__file__).parents[1] / "fixtures" / "observation-cp1.json").read_text(encoding="utf-8"))
@@ -26,8 +27,8 @@ MOUNT = {"name": "extra", "host_path": "/etc/extra", "path": "/etc/extra", "read
 @pytest.fixture
 def act(make, monkeypatch):
     """Run the action against an observation and the transaction's end; returns (result, the requests by entry)."""
-    monkeypatch.setattr(apply, "RECONNECT_S", 0)
-    monkeypatch.setattr(apply.bundle, "build", lambda entry, request: b"program")
+    monkeypatch.setattr(following, "RECONNECT_S", 0)
+    monkeypatch.setattr(following.bundle, "build", lambda entry, request: b"program")
 
     def run(seen: dict[str, Any] | None = None, end: Any = END, mode: dict[str, bool] | None = None, **options: Any) -> tuple[dict[str, Any], Any]:
         action = make(static_pod.ActionModule, {}, **(mode or {}))

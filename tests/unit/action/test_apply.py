@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from ansible.errors import AnsibleConnectionFailure
 from ansible_collections.ninepaths.kubernetes.plugins.action import apply
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.execution import following
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.execution.action import ActionError
 
 HOST = {"inventory_hostname": "cp1", "groups": {"kube_control_plane": ["cp1"]}}
@@ -39,8 +40,8 @@ def answer(*lines: dict[str, Any], alive: bool = True, offset: int = 1) -> dict[
 @pytest.fixture
 def act(make, tmp_path, monkeypatch):
     """Run the action against a list of answers of `follow`; an exception in it is raised. Returns (result, action, asked)."""
-    monkeypatch.setattr(apply, "RECONNECT_S", 0)
-    monkeypatch.setattr(apply.bundle, "build", lambda entry, request: b"program")
+    monkeypatch.setattr(following, "RECONNECT_S", 0)
+    monkeypatch.setattr(following.bundle, "build", lambda entry, request: b"program")
 
     def run(
         answers: list[Any], plan: dict[str, Any] | None = None, errors: int = 0, recover: Any = (UNDONE,), **kind: bool
@@ -96,7 +97,7 @@ def test_a_lost_connection_is_taken_up_where_it_broke(act):
 
 def test_short_losses_do_not_add_up(act, monkeypatch):
     clock = iter(range(0, 1000, 3))
-    monkeypatch.setattr(apply.time, "monotonic", lambda: next(clock))
+    monkeypatch.setattr(following.time, "monotonic", lambda: next(clock))
     broken = AnsibleConnectionFailure("gone")
     result, _action, _asked = act([broken, answer(line(1)), broken, answer(), broken, answer(line(2, "end", state="committed"))])
     assert result["changed"]
@@ -104,7 +105,7 @@ def test_short_losses_do_not_add_up(act, monkeypatch):
 
 def test_a_connection_that_stays_lost_ends_with_a_report(act, tmp_path, monkeypatch):
     clock = iter(range(0, 1000, 3))
-    monkeypatch.setattr(apply.time, "monotonic", lambda: next(clock))
+    monkeypatch.setattr(following.time, "monotonic", lambda: next(clock))
     with pytest.raises(ActionError, match="cp1: gone"):
         act([AnsibleConnectionFailure("cp1: gone")] * 50)
     report = json.loads((tmp_path / "report" / "unknown" / "report.json").read_text(encoding="utf-8"))
@@ -130,12 +131,12 @@ def test_a_journal_that_gets_no_end_line_is_not_asked_for_ever(act):
 
 def test_an_undo_of_another_process_is_waited_for(act, monkeypatch):
     slept: list[float] = []
-    monkeypatch.setattr(apply.time, "sleep", slept.append)
+    monkeypatch.setattr(following.time, "sleep", slept.append)
     running = {"id": "x", "state": "running", "cause": None, "advice": "follow it"}
     dead = [answer(alive=False)] * 3
     with pytest.raises(ActionError, match="it was killed"):
         act([*dead, answer(line(2, "end", state="undone", cause="it was killed", advice=""))], recover=[running] * 3)
-    assert slept == [apply.RUNNING_S] * 3
+    assert slept == [following.RUNNING_S] * 3
 
 
 def test_an_undone_transaction_fails_and_changed_nothing(act, tmp_path):

@@ -94,15 +94,15 @@ class TestFind:
     def test_a_file_has_one_name_and_links_are_followed(self, host: Host) -> None:
         write(host, "/usr/lib/systemd/kubelet.service")
         os.symlink("usr/lib", host.real("/lib"))
-        write(host, "/root/real.yaml")
+        write(host, "/opt/kept/real.yaml")
         os.makedirs(host.real("/srv"))
-        os.symlink("/root/real.yaml", host.real("/srv/kubelet.yaml"))
+        os.symlink("/opt/kept/real.yaml", host.real("/srv/kubelet.yaml"))
         seen = Collection(host)
         view = kubelet(unit_files=["/lib/systemd/kubelet.service", "/usr/lib/systemd/kubelet.service"], config="/srv/kubelet.yaml")
         found = places.find(seen, {"kubelet.unit_files": [""], "kubelet.config": [""]}, view, {}, "/m")
         assert found == {"kubelet.unit_files": ["/usr/lib/systemd/kubelet.service"], "kubelet.config": ["/srv/kubelet.yaml"]}
-        assert seen.files["/srv/kubelet.yaml"]["resolved"] == "/root/real.yaml"
-        assert seen.files["/root/real.yaml"]["type"] == "file"
+        assert seen.files["/srv/kubelet.yaml"]["resolved"] == "/opt/kept/real.yaml"
+        assert seen.files["/opt/kept/real.yaml"]["type"] == "file"
 
     def test_a_place_that_nobody_knows_is_left_out(self, host: Host) -> None:
         assert places.find(Collection(host), {"moon.dust": [""]}, None, {}, "/m") == {}

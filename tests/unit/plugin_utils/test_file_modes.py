@@ -88,11 +88,11 @@ class TestPlaces:
 class TestLinks:
     def test_what_a_link_leads_to_is_judged(self) -> None:
         hosts = hardened()
-        hosts["cp1"]["files"]["/etc/kubernetes/admin.conf"] = link("/root/admin.conf")
-        hosts["cp1"]["files"]["/root/admin.conf"] = file(mode="0644")
+        hosts["cp1"]["files"]["/etc/kubernetes/admin.conf"] = link("/srv/kept/admin.conf")
+        hosts["cp1"]["files"]["/srv/kept/admin.conf"] = file(mode="0644")
         done = planned(hosts)
-        assert outcome(done, "admin-kubeconfigs").before == "/root/admin.conf: 0644"
-        assert carried_out(hosts, done)["cp1"]["files"]["/root/admin.conf"]["mode"] == "0600"
+        assert outcome(done, "admin-kubeconfigs").before == "/srv/kept/admin.conf: 0644"
+        assert carried_out(hosts, done)["cp1"]["files"]["/srv/kept/admin.conf"]["mode"] == "0600"
 
     def test_a_directory_behind_a_link_and_what_lies_in_it(self) -> None:
         hosts = cluster()
@@ -102,7 +102,7 @@ class TestLinks:
         after = carried_out(hosts, done)["cp1"]["files"]
         assert {after[path]["mode"] for path in (DATA, f"{DATA}/member")} == {"0700"}
 
-    @pytest.mark.parametrize("entry", [link("/root/admin.conf"), link("/root/admin.conf", resolved=None)])
+    @pytest.mark.parametrize("entry", [link("/srv/kept/admin.conf"), link("/srv/kept/admin.conf", resolved=None)])
     def test_one_whose_end_was_not_seen_is_held(self, entry: dict[str, Any]) -> None:
         hosts = hardened()
         hosts["cp1"]["files"]["/etc/kubernetes/admin.conf"] = entry
