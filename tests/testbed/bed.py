@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import os
 import re
@@ -117,7 +118,9 @@ def directory(name: str) -> Path:
 
 
 def object_name(bed: str, node: str = "") -> str:
-    return f"np-{bed}-{node}" if node else f"np-{bed}"
+    """podman's names are the machine's, so they name the checkout, too: checkouts have beds of the same name side by side."""
+    checkout = hashlib.sha256(str(paths.CHECKOUT).encode()).hexdigest()[:6]
+    return "-".join(("np", checkout, bed, *filter(None, [node])))
 
 
 def checkout_label() -> str:

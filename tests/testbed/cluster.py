@@ -63,11 +63,6 @@ def _already_there(machine: Machine, name: str) -> bool:
     bed = beds.load(name)
     advice = f"remove it first: make testbed-down{'' if name == beds.DEFAULT_BED else f' BED={name}'}"
     if bed is None:
-        if beds.object_name(name) in machine.podman.names("network", "ls"):
-            raise BedError(
-                f"the network {beds.object_name(name)} exists, but not this bed: another checkout's, or a rest",
-                f"choose another name, or {advice}",
-            )
         return False
     if bed.state != "running":
         raise BedError(f"bed {name} did not come up completely", advice)
@@ -108,12 +103,13 @@ def up(machine: Machine, request: Request) -> None:
 
 
 def _new_bed(podman: Podman, name: str) -> str:
-    """Claim the name by its directory, then make the network."""
+    """Claim the name by its directory, then make the network. What podman still has of the name is then a rest: its directory is gone."""
     try:
         beds.directory(name).mkdir(mode=0o700)
     except FileExistsError as error:
         advice = "another start of it may be under way; if not, remove it: python3 -m tests.testbed down"
         raise BedError(f"{beds.directory(name)} exists without a bed", advice) from error
+    _remove_objects(podman, beds.bed_label(name))
     return network.create(podman, name)
 
 
@@ -250,16 +246,20 @@ def down_all(machine: Machine) -> None:
 
 def _remove(podman: Podman, label: str, directories: list[Path], what: str) -> None:
     with step("bed", f"remove {what}"):
-        containers = podman.names("ps", "--all", label=label)
-        if containers:
-            podman("rm", "--force", "--time=0", *containers)
-        for kind in ("volume", "network"):
-            names = podman.names(kind, "ls", label=label)
-            if names:
-                podman(kind, "rm", "--force", *names)
+        _remove_objects(podman, label)
         for directory in directories:
             if directory.exists():
                 shutil.rmtree(directory)
+
+
+def _remove_objects(podman: Podman, label: str) -> None:
+    containers = podman.names("ps", "--all", label=label)
+    if containers:
+        podman("rm", "--force", "--time=0", *containers)
+    for kind in ("volume", "network"):
+        names = podman.names(kind, "ls", label=label)
+        if names:
+            podman(kind, "rm", "--force", *names)
 
 
 def status(machine: Machine, name: str) -> None:

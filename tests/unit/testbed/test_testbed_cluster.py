@@ -41,14 +41,20 @@ def make_bed(control_planes: int = 1, workers: int = 1) -> Bed:
 def test_names_and_addresses():
     bed = make_bed(3, 2)
     assert [(one.name, one.address, one.container) for one in bed.nodes] == [
-        ("cp1", "10.89.7.11", "np-t1-cp1"),
-        ("cp2", "10.89.7.12", "np-t1-cp2"),
-        ("cp3", "10.89.7.13", "np-t1-cp3"),
-        ("w1", "10.89.7.21", "np-t1-w1"),
-        ("w2", "10.89.7.22", "np-t1-w2"),
+        ("cp1", "10.89.7.11", beds.object_name("t1", "cp1")),
+        ("cp2", "10.89.7.12", beds.object_name("t1", "cp2")),
+        ("cp3", "10.89.7.13", beds.object_name("t1", "cp3")),
+        ("w1", "10.89.7.21", beds.object_name("t1", "w1")),
+        ("w2", "10.89.7.22", beds.object_name("t1", "w2")),
     ]
     assert bed.endpoint == "10.89.7.5:6443"
-    assert bed.load_balancer == "np-t1-lb"
+    assert bed.load_balancer == beds.object_name("t1", "lb")
+
+
+def test_checkouts_have_beds_of_one_name_side_by_side(monkeypatch):
+    here = beds.object_name("t1", "cp1")
+    monkeypatch.setattr(beds.paths, "CHECKOUT", beds.paths.CHECKOUT / "another")
+    assert beds.object_name("t1", "cp1") != here
 
 
 def test_a_single_control_plane_is_its_own_endpoint():
@@ -142,7 +148,7 @@ def test_own_files_belong_to_their_users():
 def test_nodes_get_a_cgroup_namespace_and_not_podmans_systemd_mode(tmp_path):
     bed = make_bed()
     arguments = node.create_arguments(bed, bed.node("cp1"), MACHINE, tmp_path)
-    assert {"--cgroupns=private", "--systemd=false", "--hostname=cp1", "--ip=10.89.7.11", "--volume=np-t1-cp1:/var"} <= set(arguments)
+    assert {"--cgroupns=private", "--systemd=false", "--hostname=cp1", "--ip=10.89.7.11", f"--volume={beds.object_name('t1', 'cp1')}:/var"} <= set(arguments)
     assert arguments[-1] == bed.image
     assert not any("/sys/fs/cgroup" in argument for argument in arguments)
 
@@ -250,7 +256,7 @@ class RecordedPodman:
 
     def __call__(self, *arguments, **_options):
         self.calls.append(arguments)
-        return "np-t1-cp1" if "--format" in arguments else ""
+        return beds.object_name("t1", "cp1") if "--format" in arguments else ""
 
     names = podman.Podman.names
 
@@ -263,6 +269,23 @@ def test_down_asks_for_its_own_bed_by_one_label_only(tmp_path):
     assert len(listings) == 3
     assert all(call.count("--filter") == 1 and f"label={beds.bed_label('t1')}" in call for call in listings)
     assert beds.bed_label("t1") != beds.bed_label("t2")
+
+
+def test_what_a_lost_bed_left_behind_makes_room_for_the_new_one(monkeypatch, tmp_path):
+    recorded = RecordedPodman([])
+    monkeypatch.setattr(beds, "directory", lambda _name: tmp_path / ".testbed-t1")
+    monkeypatch.setattr(cluster.network, "create", lambda podman, name: podman("network", "create", name))
+    cluster._new_bed(recorded, "t1")
+    changes = [call[:2] for call in recorded.calls if "--filter" not in call]
+    assert changes == [("rm", "--force"), ("volume", "rm"), ("network", "rm"), ("network", "create")]
+
+
+def test_a_start_that_is_under_way_is_left_alone(monkeypatch, tmp_path):
+    recorded = RecordedPodman([])
+    monkeypatch.setattr(beds, "directory", lambda _name: tmp_path)
+    with pytest.raises(BedError, match="exists without a bed"):
+        cluster._new_bed(recorded, "t1")
+    assert recorded.calls == []
 
 
 @dataclasses.dataclass(frozen=True)
@@ -305,13 +328,13 @@ def grown(monkeypatch, tmp_path):
 
 
 def test_a_node_that_did_not_boot_in_time_is_waited_for_again(grown):
-    calls = grown(["np-t1-w9"])
-    assert [call[:2] for call in calls] == [("np-t1-w9", "systemctl"), ("np-t1-w9", "/usr/lib/testbed/load-images")]
+    calls = grown([beds.object_name("t1", "w9")])
+    assert [call[:2] for call in calls] == [(beds.object_name("t1", "w9"), "systemctl"), (beds.object_name("t1", "w9"), "/usr/lib/testbed/load-images")]
 
 
 def test_a_node_whose_container_does_not_run_is_made_anew(grown):
     calls = [call[0] for call in grown([])]
-    assert calls == ["rm", "volume", "volume", "create", "cp", "start", "np-t1-w9", "np-t1-w9"]
+    assert calls == ["rm", "volume", "volume", "create", "cp", "start", beds.object_name("t1", "w9"), beds.object_name("t1", "w9")]
 
 
 def test_a_node_of_another_role_or_that_has_joined_is_not_made_twice(grown, monkeypatch):
