@@ -13,16 +13,14 @@ from ansible.errors import AnsibleConnectionFailure
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.execution import stages
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.execution.action import ActionError
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.execution.following import AFTER, FollowingAction
-from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.planning.model import bind
-
-WAVES = ["files", "kubelets", "control_plane_kubelets", "certificates", "control_planes", "cluster"]
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.planning.model import WAVES, bind
 
 
 class ActionModule(FollowingAction):
     """`ninepaths.kubernetes.apply`."""
 
     OPTIONS: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        "wave": {"type": "str", "required": True, "choices": WAVES},
+        "wave": {"type": "str", "required": True, "choices": list(WAVES)},
         "reconnect_s": {"type": "int", "default": 300},
     }
 

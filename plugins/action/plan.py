@@ -95,7 +95,7 @@ def _early_waves(made: Mapping[str, Any], control_planes: list[str]) -> dict[str
     waves = made["waves"]
     touched = {host for hosts in waves.values() for host in hosts}
     late = any(waves[name] for name in ("certificates", *stages.LATE_WAVES))
-    elected = [host for name in ("cluster", "certificates", "control_planes") for host in waves[name]] + control_planes
+    elected = [host for name in ("cluster", "certificates", "kube_proxy", "control_planes") for host in waves[name]] + control_planes
     return {
         **{name: hosts for name, hosts in waves.items() if name not in stages.LATE_WAVES},
         "elected": elected[:1],

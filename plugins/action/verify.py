@@ -42,13 +42,13 @@ class ActionModule(ClusterAction):
         return {"changed": False, "verified": hosts}
 
     def _running(self, request: Mapping[str, Any], nodes: Iterable[str], task_vars: dict[str, Any]) -> dict[str, Any]:
-        """Node -> the configuration its kubelet runs with; asked again for a while if one of them does not say."""
+        """Node -> its kubelet as observed; asked again for a while if one of them does not say what it runs with."""
         wanted = set(nodes)
         for pause in (*PAUSES, None):
             observed = self.program("observe", request, task_vars)
             kubelets = (observed.get("cluster") or {}).get("kubelets", [])
-            running = {str(kubelet["node"]): kubelet["configz"] for kubelet in kubelets if kubelet.get("configz") is not None}
-            if pause is None or wanted <= set(running):
+            running = {str(kubelet["node"]): kubelet for kubelet in kubelets}
+            if pause is None or wanted <= {node for node, kubelet in running.items() if kubelet["configz"] is not None}:
                 break
             time.sleep(pause)
         return running

@@ -35,7 +35,7 @@ options:
       - The wave to carry out.
     type: str
     required: true
-    choices: [files, kubelets, control_plane_kubelets, certificates, control_planes, cluster]
+    choices: [files, kubelets, control_plane_kubelets, certificates, kube_proxy, control_planes, cluster]
   reconnect_s:
     description:
       - How many seconds a lost connection may stay lost while the transaction is followed. The transaction goes on meanwhile.

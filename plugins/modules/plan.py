@@ -91,6 +91,7 @@ waves:
     kubelets: [w1]
     control_plane_kubelets: [cp1]
     certificates: [cp1]
+    kube_proxy: []
     elected: [cp1]
     observe_again: [cp1]
     plan_again: [cp1]

@@ -186,25 +186,25 @@ class Cluster:
     def _kubelet(self, node: Mapping[str, Any], types: Sequence[str], trusted: Any) -> dict[str, Any]:
         address = preferred(node["addresses"], types)
         entry: dict[str, Any] = {"node": node["name"], "address": address, "port": node["kubelet_port"], "verified": False, "error": None}
-        entry.update(certificate=None, configz=None)
+        entry.update(certificate=None, configz=None, configz_error=None)
         if address is None:
             return {**entry, "error": f"the Node object has no address of the types {', '.join(types)}"}
         outcome, failure = tls.look(address, node["kubelet_port"], trusted, "/healthz")
         entry.update(verified=not failure, error=failure or None, certificate=outcome.certificate)
         if outcome.stage != tls.CONNECT:
-            entry["configz"] = self._configz(node["name"])
+            entry["configz"], entry["configz_error"] = self._configz(node["name"])
         return entry
 
-    def _configz(self, node: str) -> dict[str, Any] | None:
-        """Through the apiserver, on a connection of this thread's own; what answers in the end is the kubelet."""
+    def _configz(self, node: str) -> tuple[dict[str, Any] | None, str | None]:
+        """Through the apiserver, on a connection of this thread's own; what answers in the end is the kubelet. Or why there is none."""
         api = self._api.another(*CONFIGZ)
         try:
             found = api.get(f"/api/v1/nodes/{node}/proxy/configz").get("kubeletconfig")
-        except ApiError:
-            return None
+        except ApiError as error:
+            return None, str(error)
         finally:
             api.close()
-        return found if isinstance(found, dict) else None
+        return (found, None) if isinstance(found, dict) else (None, "the answer has no kubeletconfig")
 
 
 def kubelet_context(seen: Collection, argv: Sequence[str]) -> Any:

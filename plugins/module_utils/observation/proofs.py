@@ -32,6 +32,7 @@ from ansible_collections.ninepaths.kubernetes.plugins.module_utils.wire.tls impo
 ALLOWED, FORBIDDEN = "allowed", "forbidden"
 PLAIN, NOBODY, OLD, FOREIGN = "plain HTTP", "no credentials", "TLS 1.1", "a certificate of a foreign CA"
 STALE = "a token that nobody issued"
+AGAIN_AFTER = 3.0  # seconds
 
 Context = Callable[[], ssl.SSLContext]
 
@@ -44,7 +45,10 @@ class Proof(NamedTuple):
 
 
 class Probe(NamedTuple):
-    """One connection to try. `who` names an entry of the scene's contexts, `bound` are the argv that the result depends on."""
+    """One connection to try. `who` names an entry of the scene's contexts, `bound` are the argv that the result depends on.
+
+    `tries`: looks, a few seconds apart, at an address where nobody is.
+    """
 
     proof: Proof
     kind: str
@@ -57,6 +61,7 @@ class Probe(NamedTuple):
     headers: Mapping[str, str] = {}
     bound: Sequence[str] = ()
     timeout: float = tls.TIMEOUT
+    tries: int = 1
 
 
 class Scene(NamedTuple):
@@ -155,8 +160,7 @@ def perform(node: str, probe: Probe, contexts: Mapping[str, ssl.SSLContext], fai
     elif probe.kind == ALLOWED and probe.who != PLAIN:
         outcome, failure = tls.look(probe.address, probe.port, contexts[probe.who], probe.path, probe.headers)
     else:
-        outcome = tls.attempt(probe.address, probe.port, contexts.get(probe.who), probe.path, probe.headers, probe.timeout)
-        failure = ""
+        outcome, failure = _attempt(probe, contexts), ""
     passed = probe.passes(outcome) and not failure
     evidence = {
         "request": f"GET {probe.path}, {probe.who}",
@@ -166,6 +170,16 @@ def perform(node: str, probe: Probe, contexts: Mapping[str, ssl.SSLContext], fai
     }
     served = outcome.certificate["sha256"] if outcome.certificate else ""
     return record(node, probe.proof, probe.kind, probe.to, passed, evidence, [*probe.bound, served])
+
+
+def _attempt(probe: Probe, contexts: Mapping[str, ssl.SSLContext]) -> Outcome:
+    """The last outcome of at most `tries`, which end with the first that finds somebody."""
+    for left in reversed(range(probe.tries)):
+        outcome = tls.attempt(probe.address, probe.port, contexts.get(probe.who), probe.path, probe.headers, probe.timeout)
+        if outcome.stage != tls.CONNECT or not left:
+            break
+        time.sleep(AGAIN_AFTER)
+    return outcome
 
 
 def record(node: str, proof: Proof, kind: str, to: str, passed: bool, evidence: Mapping[str, Any], bound: Sequence[str]) -> dict[str, Any]:

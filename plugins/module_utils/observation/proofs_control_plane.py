@@ -45,6 +45,8 @@ READ_ONLY_PORT = 10255
 CLOSED_AFTER = 1.5  # seconds; where a firewall drops, every node takes as long
 LOCAL_PORTS = {"kube-controller-manager": 10257, "kube-scheduler": 10259}
 SAMPLE = 50
+# A Service without an endpoint refuses. An apiserver that restarts is away from its own for some seconds, until it and kube-proxy have noticed.
+SERVICE_TRIES = 5
 LOOPBACK, LOOPBACK_OF = ("127.", "::1"), {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - compared with, not bound to
 ENCRYPTED = b"k8s:enc:"
 
@@ -200,7 +202,7 @@ def _pod_to_apiserver(argv: Sequence[str], api: Api | None) -> Iterator[Probe]:
     to, path = f"service kubernetes {address}", "/api/v1/namespaces"
     tries: list[tuple[str, Pass]] = [(PLAIN, proofs.ended), (NOBODY, proofs.refused)]
     for who, passes in tries if address else ():
-        yield Probe(FROM_POD, FORBIDDEN, to, address, 443, who, passes, path, bound=argv)
+        yield Probe(FROM_POD, FORBIDDEN, to, address, 443, who, passes, path, bound=argv, tries=SERVICE_TRIES)
 
 
 def _control_plane_to_apiserver(scene: Scene, apiserver: Sequence[str]) -> Iterator[Probe]:

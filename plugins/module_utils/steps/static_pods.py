@@ -31,6 +31,8 @@ KUBELET_AGREES = 240.0
 # Probes in a row, four a second. After an undo the process that still answers may be one that the kubelet is about to stop.
 PASSES, PASSES_AFTER_UNDO = 2, 16
 MOST_RESTARTS = 3
+# A component that ended a moment ago is started again by the kubelet, after a back-off of 10 s at first.
+COMES_BACK = 30.0
 
 
 class StaticPods:
@@ -61,16 +63,26 @@ class StaticPods:
             self.context.tools.check_quorum(self.context, self.before[ETCD].argv)
 
     def _current(self, component: str) -> Running:
-        running = self.context.node.running(component)
-        if len(running) != 1:
-            raise PreconditionError(
-                f"{component} has {len(running)} processes on this host, one is expected",
-                "make it healthy first (kubelet's log, crictl ps -a), then run again",
-            )
+        running = self._running_once(component)
         uid = (self.changes[component].get("old") or {}).get("uid")
-        if uid and uid != running[0].uid:
+        if uid and uid != running.uid:
             raise PreconditionError(f"{component} is another pod than the one observed (its manifest was changed meanwhile)", changes.AGAIN)
-        return running[0]
+        return running
+
+    def _running_once(self, component: str) -> Running:
+        """Its only process, which may take a moment to come back."""
+
+        def once() -> Running | None:
+            running = self.context.node.running(component)
+            if len(running) != 1:
+                raise Waiting(f"{len(running)} processes")
+            return running[0]
+
+        try:
+            found: Running = self.context.machine.wait(f"{component} has one process on this host", once, COMES_BACK)[0]
+        except HealthError as error:
+            raise PreconditionError(error.cause, "make it healthy first (kubelet's log, crictl ps -a), then run again") from error
+        return found
 
     def apply(self) -> None:
         """Pre-validate everything, then roll. Raises TransactionError or OSError."""

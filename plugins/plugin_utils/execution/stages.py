@@ -55,10 +55,14 @@ def given_up(predicted: Mapping[str, Any], fresh: Mapping[str, Any]) -> list[str
     return sorted({f"{control}: {held[(control, host)]}" for control, host in planned if (control, host) in held})
 
 
-def kubelet_differences(plan: Mapping[str, Any], controls: Iterable[Any], host: str, configz: Mapping[str, Any] | None) -> list[Surprise]:
-    """Where a kubelet's running configuration is not what the plan wrote for its host."""
+def kubelet_differences(plan: Mapping[str, Any], controls: Iterable[Any], host: str, kubelet: Mapping[str, Any] | None) -> list[Surprise]:
+    """Where the running configuration of a kubelet, as a control plane observed it, is not what the plan wrote for its host."""
+    if kubelet is None:
+        return [Surprise(host, "no control plane has observed its kubelet")]
+    configz = kubelet["configz"]
     if configz is None:
-        return [Surprise(host, "the kubelet's /configz could not be read through the apiserver")]
+        why = kubelet["configz_error"] or kubelet["error"] or "nothing was answered"
+        return [Surprise(host, f"the kubelet's /configz could not be read through the apiserver: {why}")]
     fields = {control.id: control.field for control in controls if control.component == "kubelet" and control.field}
     found = []
     for entry in plan["controls"]:

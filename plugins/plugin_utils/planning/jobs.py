@@ -28,7 +28,7 @@ from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.planning.sour
 
 _TYPES = {"dir": 0, "file": 1, "link": 2}
 # Waves in which a control plane may be out for a moment: only one host of a cluster at a time.
-_LEASED = ("control_plane_kubelets", "control_planes", "cluster")
+_LEASED = ("control_plane_kubelets", "kube_proxy", "control_planes", "cluster")
 _ROOT = {"owner": "root", "group": "root", "uid": 0, "gid": 0}
 _APPROVE_WAIT_S = 120
 
@@ -171,7 +171,7 @@ def configmap_change(found: Source, host: str, restarts: str | None, reason: str
     sides = sha256(found.before.encode()), sha256(found.after.encode())
     return Change(
         host,
-        "cluster",
+        found.wave,
         tuple(sorted(found.served)),
         found.object,
         True,

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 SCHEMA = 1
 # The order in which a run goes through a cluster.
-WAVES = ("files", "kubelets", "control_plane_kubelets", "certificates", "control_planes", "cluster")
+WAVES = ("files", "kubelets", "control_plane_kubelets", "certificates", "kube_proxy", "control_planes", "cluster")
 # What can become of a control.
 Status = Literal["ok", "change", "held", "waived", "disabled", "not-applicable", "deviation"]
 NAMESPACE = "kube-system"

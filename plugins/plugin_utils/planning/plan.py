@@ -205,7 +205,7 @@ class _Planner:
         self.outcomes += found.outcomes
         restarts, reason = (proxy.NAME, _PROXY_REASON) if found.name == proxy.NAME else (None, _SOURCE_REASON)
         self.changes.append(jobs.configmap_change(found, host, restarts, reason))
-        self.cluster_steps.setdefault("cluster", []).append(jobs.configmap_step(found))
+        self.cluster_steps.setdefault(found.wave, []).append(jobs.configmap_step(found))
 
     def _minors(self) -> dict[str, str]:
         """The minor of each component, the oldest where they differ; "kubernetes" is the apiserver's."""

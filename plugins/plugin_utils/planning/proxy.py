@@ -20,6 +20,8 @@ from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.planning.mode
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.planning.sources import Source, source
 
 NAME, KEY, KIND = "kube-proxy", "config.conf", "KubeProxyConfiguration"
+# Before the control planes: with AlwaysPullImages in force new pods would need a registry.
+WAVE = "kube_proxy"
 # Seconds that the transaction waits for a rollout, which goes node by node (see module_utils/steps/objects.py).
 ROLLOUT, ROLLOUT_PER_NODE = 120, 30
 
@@ -85,7 +87,7 @@ def evaluate(
     cluster: Mapping[str, Any] | None, selected: Sequence[Selected], knowledge: Knowledge, minor: str, host: str
 ) -> tuple[list[Outcome], Source | None]:
     """What becomes of kube-proxy's controls, and of its ConfigMap. Raises PlanError."""
-    found = source(cluster, NAME, KEY) if cluster else None
+    found = source(cluster, NAME, KEY, WAVE) if cluster else None
     if found is None:
         reason = "the cluster has no ConfigMap kube-system/kube-proxy" if cluster else "no apiserver answered"
         status: Status = "not-applicable" if cluster else "held"

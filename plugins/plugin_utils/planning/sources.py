@@ -32,13 +32,14 @@ _PATCHED = {"probes-without-anonymous": "works only with probes that kubeadm doe
 
 @dataclass
 class Source:
-    """A ConfigMap and what it is to hold. `served`: ids of the controls that its change serves."""
+    """A ConfigMap and what it is to hold. `wave`: when it is written; `served`: ids of the controls that its change serves."""
 
     name: str
     key: str
     resource_version: str
     data: Mapping[str, str]
     after: str
+    wave: str
     served: set[str] = field(default_factory=set)
     outcomes: list[Outcome] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
@@ -56,12 +57,12 @@ class Source:
         return f"ConfigMap {NAMESPACE}/{self.name}"
 
 
-def source(cluster: Mapping[str, Any], name: str, key: str) -> Source | None:
+def source(cluster: Mapping[str, Any], name: str, key: str, wave: str = "cluster") -> Source | None:
     """A ConfigMap of the cluster, unchanged so far; None where there is none."""
     found = (cluster.get("configmaps") or {}).get(name)
     if not found or key not in (found.get("data") or {}):
         return None
-    return Source(name, key, str(found["resource_version"]), found["data"], found["data"][key])
+    return Source(name, key, str(found["resource_version"]), found["data"], found["data"][key], wave)
 
 
 def cluster_name(cluster: Mapping[str, Any]) -> str | None:

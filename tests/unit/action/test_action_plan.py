@@ -9,13 +9,12 @@ from typing import Any
 import pytest
 from ansible_collections.ninepaths.kubernetes.plugins.action import observe, plan, report
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.execution.action import ActionError
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.planning.model import WAVES
 
 GROUPS = {"kube_control_plane": ["cp1", "cp2"], "etcd": ["cp1", "cp2"], "kube_node": ["w1", "w2"]}
 VARIABLES = {"inventory_hostname": "localhost", "groups": GROUPS}
 CLUSTER = {"name": "prod-1", "version": "v1.36.4", "layout": "kubeadm", "control_planes": 2, "nodes": 4}
-EMPTY: dict[str, list[str]] = {
-    name: [] for name in ("files", "kubelets", "control_plane_kubelets", "certificates", "control_planes", "cluster")
-}
+EMPTY: dict[str, list[str]] = {name: [] for name in WAVES}
 OBSERVATION = {"host": {"node": "x"}, "layout": "kubeadm", "kubelet": None, "proofs": [], "cluster": None}
 
 

@@ -142,6 +142,17 @@ def test_the_fingerprint_follows_argv_and_certificate(node: FakeNode, server_pai
     assert not set(prints()) & set(prints(kubelet=kubelet))
 
 
+@pytest.mark.parametrize(("away", "passed", "slept"), [(0, True, 0), (2, True, 2), (9, False, 2)])
+def test_a_service_whose_endpoint_is_away_is_looked_at_again(monkeypatch: pytest.MonkeyPatch, away: int, passed: bool, slept: int) -> None:
+    outcomes = iter([Outcome(tls.CONNECT, "Connection refused", by_peer=True)] * away + [Outcome(tls.RESPONSE, "ended", by_peer=True)])
+    pauses: list[float] = []
+    monkeypatch.setattr(proofs.tls, "attempt", lambda *_: next(outcomes))
+    monkeypatch.setattr(proofs.time, "sleep", pauses.append)
+    probe = Probe(Proof("pod_to_apiserver", 7), proofs.FORBIDDEN, "service", "10.96.0.1", 443, proofs.PLAIN, proofs.ended, tries=3)
+    assert proofs.perform("cp1", probe, {}, {})["passed"] is passed
+    assert pauses == [proofs.AGAIN_AFTER] * slept
+
+
 def test_an_allowed_connection_that_works_unverified_fails(node: FakeNode, stranger: Authority) -> None:
     probe = Probe(Proof("x", 1), ALLOWED, "y", "127.0.0.1", node.port, "who", proofs.answered)  # type: ignore[attr-defined]
     made = proofs.perform("w1", probe, {"who": tls.verified(stranger.pair.pem.decode())}, {})

@@ -246,6 +246,7 @@ def cluster(minor: str = "1.36", planes: int = 1, workers: int = 1, kubeadm: str
                 "error": "self-signed",
                 "certificate": None,
                 "configz": None,
+                "configz_error": None,
             }
             for name, host in hosts.items()
         ],

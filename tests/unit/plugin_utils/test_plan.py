@@ -164,7 +164,7 @@ def test_waves_and_their_order() -> None:
         for job in jobs.values():
             operations = {step["op"] for step in job["steps"]}
             assert not {"kubelet", "static_pods"} <= operations
-            assert (job["lease"] is not None) == (job["wave"] in ("control_plane_kubelets", "control_planes", "cluster"))
+            assert (job["lease"] is not None) == (job["wave"] in ("control_plane_kubelets", "kube_proxy", "control_planes", "cluster"))
 
 
 def test_jobs_name_no_run_until_they_are_bound() -> None:
@@ -557,8 +557,8 @@ class TestWhatOneRunMustNotForget:
         data = hosts["cp1"]["cluster"]["configmaps"]["kube-proxy"]["data"]
         data["config.conf"] = data["config.conf"].replace('metricsBindAddress: ""', "metricsBindAddress: 0.0.0.0:10249")
         done = planned(hosts)
-        assert done.jobs["cp1"]["cluster"]["undo_after_s"] == 900 + 2 * (120 + 30 * done.cluster["nodes"])
-        assert {job["undo_after_s"] for jobs in done.jobs.values() for wave, job in jobs.items() if wave != "cluster"} == {900}
+        assert done.jobs["cp1"]["kube_proxy"]["undo_after_s"] == 900 + 2 * (120 + 30 * done.cluster["nodes"])
+        assert {job["undo_after_s"] for jobs in done.jobs.values() for wave, job in jobs.items() if wave != "kube_proxy"} == {900}
 
     def test_an_operators_value_decides_where_any_value_would_do(self) -> None:
         hosts = carried_out(cluster(), planned(cluster()))

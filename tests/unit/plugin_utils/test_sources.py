@@ -16,7 +16,8 @@ from factories import MANIFESTS, Cluster, argv, carried_out, cluster, file, plan
 
 def configmap(done: Plan, name: str) -> dict[str, str] | None:
     """The data that a ConfigMap is to have; None where it stays."""
-    steps = done.jobs.get("cp1", {}).get("cluster", {"steps": []})["steps"]
+    waves = done.jobs.get("cp1", {})
+    steps = [step for wave in ("kube_proxy", "cluster") for step in waves.get(wave, {"steps": []})["steps"]]
     return next((step["data"] for step in steps if step["name"] == name), None)
 
 
@@ -199,6 +200,7 @@ def test_kube_proxy_is_one_for_the_cluster() -> None:
     assert data is not None and set(data) == {"config.conf"}
     assert "metricsBindAddress: 127.0.0.1:10249  # old\n" in data["config.conf"]
     assert done.restarts["kube-proxy"] == 1
+    assert done.waves["kube_proxy"] == ("cp1",)  # before AlwaysPullImages can be in force
     (change,) = [change for change in done.changes if change.target == "ConfigMap kube-system/kube-proxy"]
     assert "Upgrades" not in change.reason  # kubeadm writes nothing there at an upgrade
 

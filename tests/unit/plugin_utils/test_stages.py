@@ -87,8 +87,17 @@ def outcome(name: str, after: Any, status: str = "change", host: str = "w1") -> 
     ],
 )
 def test_a_kubelet_runs_with_what_was_written(outcomes, configz, differences):
-    found = stages.kubelet_differences({"controls": outcomes}, CONTROLS, "w1", configz)
+    kubelet = {"error": None, "configz": configz, "configz_error": None}
+    found = stages.kubelet_differences({"controls": outcomes}, CONTROLS, "w1", kubelet)
     assert len(found) == differences and all(surprise.host == "w1" for surprise in found)
+
+
+def test_a_kubelet_that_says_nothing_is_named_with_the_reason():
+    silent = {"error": "connection refused", "configz": None, "configz_error": None}
+    (found,) = stages.kubelet_differences({"controls": []}, CONTROLS, "w1", silent)
+    assert found.cause.endswith("connection refused")
+    (found,) = stages.kubelet_differences({"controls": []}, CONTROLS, "w1", None)
+    assert "no control plane has observed" in found.cause
 
 
 def test_restarts_of_a_job():
