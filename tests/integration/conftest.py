@@ -16,6 +16,7 @@ from .live import Hardened, harden, start_pods
 def pytest_configure(config: pytest.Config) -> None:
     """Our marker."""
     config.addinivalue_line("markers", "changes_cluster: the test hardens the bed; it comes after those that want a default cluster")
+    config.addinivalue_line("markers", "joins: the test adds nodes to a cluster with a load balancer")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
