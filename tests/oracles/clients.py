@@ -179,6 +179,7 @@ def run(bed: Path, command: list[str], pod_log: str | None) -> dict[str, object]
     """Run `command` under load; `pod_log` is the API path of a pod's log to fetch as well."""
     started = time.monotonic()
     with reading_and_writing(bed) as requests, reading_logs(bed, {"logs": pod_log} if pod_log else {}) as logs:
+        print("clients  begun", flush=True)
         done = subprocess.run(command, check=False)
         time.sleep(3)  # what breaks right after the end counts as well
     seconds = round(time.monotonic() - started, 1)
