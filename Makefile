@@ -22,22 +22,23 @@ help: ## Use: show this list
 
 setup: testbed-setup $(VENV)/.ready collection-link ## Develop: install what tests and test bed need (apt packages with sudo, a virtual environment in .venv)
 
-# Python packages are locked with hashes; one lock file per supported interpreter line.
+# Python packages are locked with hashes, for the oldest interpreter (ansible-core 2.19 is the last for Python 3.11) and for later ones.
 PYTHON ?= python3
-$(VENV)/.ready: requirements/dev.txt
+LOCK = requirements/dev-$$($(BIN)/python -c 'import sys; print("3.11" if sys.version_info < (3, 12) else "3.12")').txt
+$(VENV)/.ready: $(wildcard requirements/dev-*.txt)
 	@echo "setup    virtual environment"
 	@$(PYTHON) -m venv $(VENV)
-	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r $(LOCK)
 	@touch $@
 
 collection-link: ## Use: let Ansible find this checkout as the installed collection, see README.md
 	@mkdir -p $(COLLECTIONS)/ansible_collections/ninepaths
 	@ln -sfn $(CURDIR) $(COLLECTIONS)/ansible_collections/ninepaths/kubernetes
 
-lock: ## Maintain: renew requirements/dev.txt, the locked packages, from pyproject.toml
+lock: ## Maintain: renew the locked packages of the interpreter PYTHON from pyproject.toml; once with 3.11, once with a later one
 	$(BIN)/pip install --quiet pip-tools
 	$(BIN)/pip-compile --quiet --generate-hashes --no-emit-index-url --no-emit-trusted-host --no-emit-find-links --strip-extras \
-	  --extra dev --output-file requirements/dev.txt pyproject.toml
+	  --extra dev --output-file $(LOCK) pyproject.toml
 
 lint: setup ## Develop: check style and types (ruff, mypy, yamllint, shellcheck, ansible-lint)
 	@tests/lint

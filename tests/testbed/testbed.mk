@@ -7,9 +7,11 @@ KUBERNETES ?= 1.36
 BED ?= default
 NODE_RELEASE ?=
 
+SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 TESTBED := python3 -m tests.testbed
 
 testbed-setup:
+	@command -v python3 >/dev/null || { $(SUDO) apt-get -qq update && $(SUDO) apt-get -qq install --yes python3; }
 	@$(TESTBED) setup
 
 testbed-up: testbed-setup ## Use: start a real cluster in containers: BED=name CONTROL_PLANES=1|3 WORKERS=n KUBERNETES=1.36 NODE_RELEASE=bullseye
