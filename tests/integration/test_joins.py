@@ -24,7 +24,7 @@ DOCUMENTS = "/etc/kubernetes/ninepaths"
 LISTED = f"cd {DOCUMENTS} && find . -exec stat --format '%n %F %a %U:%G' {{}} + | sort && find . -type f -exec sha256sum {{}} + | sort -k2"
 
 
-def testbed(*arguments: str, bed: Bed) -> None:
+def grow(*arguments: str, bed: Bed) -> None:
     """One command of the test bed; a failure shows what it said."""
     name = bed.folder.name.removeprefix(".testbed").lstrip("-") or "default"
     done = subprocess.run(
@@ -46,7 +46,7 @@ def machines(bed: Bed, hardened: dict[str, str], tmp_path_factory: pytest.TempPa
     """Two machines that have not joined, in their groups; the inventory."""
     assert hardened
     for name, role in ROLES.items():
-        testbed("add-node", name, "--role", role, bed=bed)
+        grow("add-node", name, "--role", role, bed=bed)
     inventory = bed.inventory
     groups = inventory["all"]["children"]
     for name, variables in groups.pop("prepared")["hosts"].items():
@@ -68,7 +68,7 @@ def joined(bed: Bed, prepared: Playbook) -> dict[str, str]:
     """The cluster after both have joined; its fingerprint."""
     assert prepared
     for name, role in ROLES.items():
-        testbed("add-node", name, "--role", role, "--join", bed=bed)
+        grow("add-node", name, "--role", role, "--join", bed=bed)
     return bed.fingerprint()
 
 
