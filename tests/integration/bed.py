@@ -98,7 +98,11 @@ class Bed:
 
     def playbook(self, name: str, *arguments: str, inventory: Path | None = None, timeout: float = 1800) -> Playbook:
         """Run one of the collection's playbooks; never raises for a failed play."""
-        argv = ["ansible-playbook", "-i", str(inventory or self.folder / "inventory.yml"), str(ROOT / "playbooks" / f"{name}.yml"), *arguments]
+        return self.play(ROOT / "playbooks" / f"{name}.yml", *arguments, inventory=inventory, timeout=timeout)
+
+    def play(self, file: Path, *arguments: str, inventory: Path | None = None, timeout: float = 1800) -> Playbook:
+        """Run any playbook; never raises for a failed play."""
+        argv = ["ansible-playbook", "-i", str(inventory or self.folder / "inventory.yml"), str(file), *arguments]
         environment = {**os.environ, "ANSIBLE_NOCOLOR": "1", "ANSIBLE_FORCE_COLOR": "0"}
         done = subprocess.run(argv, capture_output=True, text=True, timeout=timeout, check=False, cwd=ROOT, env=environment)
         return Playbook(done.returncode, done.stdout + done.stderr)
