@@ -34,14 +34,19 @@ PLAIN, NOBODY, OLD, FOREIGN = "plain HTTP", "no credentials", "TLS 1.1", "a cert
 STALE = "a token that nobody issued"
 AGAIN_AFTER = 3.0  # seconds
 
+# What about a proof a connection shows, by who tries it; a control may name one aspect of a proof.
+ASPECTS: Mapping[str, str] = {PLAIN: "plain", NOBODY: "anonymous", OLD: "old-tls", STALE: "token", FOREIGN: "foreign"}
+AUTHORIZATION, PORT = "authorization", "port"
+
 Context = Callable[[], ssl.SSLContext]
 
 
 class Proof(NamedTuple):
-    """What one connection proves."""
+    """What one connection proves; `aspect` where it is not told by who tries it."""
 
     id: str
     path: int
+    aspect: str = ""
 
 
 class Probe(NamedTuple):
@@ -169,7 +174,14 @@ def perform(node: str, probe: Probe, contexts: Mapping[str, ssl.SSLContext], fai
         **outcome.evidence(),
     }
     served = outcome.certificate["sha256"] if outcome.certificate else ""
-    return record(node, probe.proof, probe.kind, probe.to, passed, evidence, [*probe.bound, served])
+    return record(node, probe.proof._replace(aspect=aspect(probe)), probe.kind, probe.to, passed, evidence, [*probe.bound, served])
+
+
+def aspect(probe: Probe) -> str:
+    """What a connection shows: that a port is closed, that somebody is let in, or who is not."""
+    if probe.passes is closed:
+        return PORT
+    return ALLOWED if probe.kind == ALLOWED else ASPECTS.get(probe.who, probe.proof.aspect or AUTHORIZATION)
 
 
 def _attempt(probe: Probe, contexts: Mapping[str, ssl.SSLContext]) -> Outcome:
@@ -187,6 +199,7 @@ def record(node: str, proof: Proof, kind: str, to: str, passed: bool, evidence: 
     return {
         "id": proof.id,
         "path": proof.path,
+        "aspect": proof.aspect or kind,
         "kind": kind,
         "from": node,
         "to": to,

@@ -27,7 +27,8 @@ APISERVER, ADMIN = "the apiserver's certificate", "the administrator's certifica
 ETCD_CLIENT, ETCD_PEER = "the apiserver's etcd certificate", "etcd's peer certificate"
 FOREIGN_TO_ETCD = "a certificate of a CA that is foreign to etcd"
 CLUSTER_CLIENT = "a client certificate of the cluster's CA"
-TO_KUBELET, TO_ETCD, AT_REST = Proof("apiserver_to_kubelet", 1), Proof("apiserver_to_etcd", 4), Proof("secrets_at_rest", 4)
+STRANGER = proofs.ASPECTS[FOREIGN]
+TO_KUBELET, TO_ETCD, AT_REST = Proof("apiserver_to_kubelet", 1), Proof("apiserver_to_etcd", 4), Proof("secrets_at_rest", 4, "encryption")
 TO_APISERVER, FROM_POD, FROM_CONTROL_PLANE = (
     Proof("user_to_apiserver", 3),
     Proof("pod_to_apiserver", 7),
@@ -173,7 +174,7 @@ def _etcd(proof: Proof, url: Url, caller: str, path: str, bound: Sequence[str]) 
         (FORBIDDEN, OLD, proofs.no_handshake),
     ]
     for kind, who, passes in tries:
-        yield Probe(proof, kind, f"etcd {url.address}:{url.port}", url.address, url.port, who, passes, path, bound=bound)
+        yield Probe(proof._replace(aspect=STRANGER), kind, f"etcd {url.address}:{url.port}", url.address, url.port, who, passes, path, bound=bound)
 
 
 def _etcd_listeners(scene: Scene) -> Iterator[Probe]:
@@ -189,7 +190,7 @@ def _etcd_listeners(scene: Scene) -> Iterator[Probe]:
             continue
         proof, path = (ETCD_TO_ETCD, "/version") if port in peers else (TO_ETCD, "/health")
         for who in (PLAIN, CLUSTER_CLIENT):
-            yield Probe(proof, FORBIDDEN, f"etcd {address}:{port}", address, port, who, proofs.ended, path, bound=argv)
+            yield Probe(proof._replace(aspect=STRANGER), FORBIDDEN, f"etcd {address}:{port}", address, port, who, proofs.ended, path, bound=argv)
 
 
 def _pod_to_apiserver(argv: Sequence[str], api: Api | None) -> Iterator[Probe]:
@@ -266,8 +267,8 @@ def secrets_at_rest(scene: Scene) -> list[dict[str, Any]]:
         "encrypted": len(encrypted),
         "providers": providers,
     }
-    proof, to = Proof("secrets_at_rest", 4), f"etcd {servers[0].address}:{servers[0].port}"
-    return [proofs.record(scene.node, proof, FORBIDDEN, to, len(encrypted) == len(values), evidence, argv)]
+    to = f"etcd {servers[0].address}:{servers[0].port}"
+    return [proofs.record(scene.node, AT_REST, FORBIDDEN, to, len(encrypted) == len(values), evidence, argv)]
 
 
 def _encoded(text: str) -> str:

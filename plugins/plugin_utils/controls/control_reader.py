@@ -15,7 +15,7 @@ _IDENTIFIER = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*", re.ASCII)
 _FIELD = re.compile(r"[a-z][A-Za-z0-9]*(\.[A-Za-z][A-Za-z0-9]*)*", re.ASCII)
 _SYSCTL = re.compile(r"[a-z0-9_]+(\.[a-z0-9_]+)+", re.ASCII)
 _ACCOUNT = re.compile(r"[a-z_][a-z0-9_-]{0,31}", re.ASCII)
-_PROOF = re.compile(r"[a-z0-9]+(_[a-z0-9]+)*", re.ASCII)
+_PROOF = re.compile(r"[a-z0-9]+(_[a-z0-9]+)*(/[a-z0-9]+(-[a-z0-9]+)*)?", re.ASCII)
 _MODE = re.compile(r"0[0-7]{3}", re.ASCII)
 _PATH = re.compile(r"/[^\s\0]+")
 _CITATIONS: Mapping[str, re.Pattern[str]] = {
@@ -118,7 +118,7 @@ class Reader:
         return self._matching(key, _ACCOUNT, "an account name")
 
     def proof(self, key: str) -> str | None:
-        return self._matching(key, _PROOF, "in snake_case")
+        return self._matching(key, _PROOF, "a proof in snake_case, or one/of-its-aspects")
 
     def mode(self, key: str) -> str | None:
         return self._matching(key, _MODE, "four octal digits in quotes")

@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.reporting.excuses import failed
+
 SCHEMA = 1
 PATHS: Mapping[int, str] = {
     1: "apiserver → kubelet",
@@ -28,7 +30,6 @@ PATHS: Mapping[int, str] = {
 }
 COMPONENTS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kube-proxy", "kubelet")
 SAME = ("id", "status", "before", "after", "reason", "held_by")  # hosts for which all of these are equal share one row
-UNMET = frozenset({"change", "deviation"})  # "held" is told, not judged: nothing could be done about it in this run
 WORST = ("deviation", "change", "held", "waived", "ok", "disabled", "not-applicable")
 
 
@@ -115,21 +116,6 @@ def worst(rows: Iterable[Mapping[str, Any]]) -> dict[str, list[str]]:
     return {status: [name for name, its in found.items() if its == status] for status in WORST if status in found.values()}
 
 
-def failed(path: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """A path's connections that did not behave, without those that may."""
-    pardoned = excused(path["controls"])
-    return [proof for proof in path["proofs"] if not proof["passed"] and proof["id"] not in pardoned]
-
-
-def excused(controls: Iterable[Mapping[str, Any]]) -> set[str]:
-    """Proofs that may fail, since every control that they would prove is held, waived, not chosen or not applicable."""
-    named: dict[str, bool] = {}
-    for control in controls:
-        if control.get("proof"):
-            named[control["proof"]] = named.get(control["proof"], False) or control["status"] in UNMET | {"ok"}
-    return {proof for proof, active in named.items() if not active}
-
-
 def serving_certificates(observations: Iterable[Mapping[str, Any]]) -> dict[str, Any] | None:
     """The kubelet serving certificate that ends first, over all kubelets that were shaken hands with; None when there was none."""
     ends = [
@@ -212,6 +198,7 @@ def _paths(
             "setting": _setting(control),
             "references": _references(control),
             "hosts": [],
+            "component": control.component if control else None,
             "proof": control.proof if control else None,
         }
         rows[entry["path"]].setdefault(key, fresh)["hosts"].append(entry["host"])

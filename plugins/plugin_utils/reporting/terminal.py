@@ -9,9 +9,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.planning.model import NOT_PART
-from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.reporting import details
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.reporting import details, excuses
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.reporting.line import LABEL, Line, clean, count, labelled
-from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.reporting.report import COMPONENTS, PATHS, Tally, excused, worst
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.reporting.report import COMPONENTS, PATHS, Tally, worst
 
 __all__ = ["LABEL", "Line", "clean"]
 
@@ -125,8 +125,7 @@ def _path_lines(entry: Mapping[str, Any], mode: str) -> list[Line]:
     by_status = worst(entry["controls"])
     words = {**WORDS, "change": "still to change"} if mode == "harden" else WORDS
     parts = [f"{len(by_status[status])} {word}" for status, word in words.items() if status in by_status]
-    pardoned = excused(entry["controls"])
-    failed = [proof for proof in entry["proofs"] if not proof["passed"] and proof["id"] not in pardoned]
+    failed = excuses.failed(entry)
     parts.append(_proofs_text(entry["proofs"], len(failed)))
     tone = _tone(set(by_status), entry["proofs"], len(failed), mode)
     lines = [Line(labelled(title[0], f"{title[1]:<42}{GAP.join(parts)}".rstrip()), tone)]

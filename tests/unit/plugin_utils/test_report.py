@@ -23,6 +23,7 @@ class Control:
     id: str
     title: str
     references: tuple[tuple[str, tuple[str, ...]], ...] = (("cis", ("1.2.5",)),)
+    component: str = "kube-apiserver"
     proof: str | None = None
     sets: str | None = "kubelet-certificate-authority"
     kind: str = "flag"
@@ -32,6 +33,7 @@ CONTROLS = (Control("verify-kubelet", "The apiserver verifies kubelets"), Contro
 PROOF = {
     "id": "p",
     "path": 1,
+    "aspect": "allowed",
     "kind": "allowed",
     "from": "cp1",
     "to": "w1",

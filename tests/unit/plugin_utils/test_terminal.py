@@ -26,12 +26,12 @@ def report(mode: str = "harden", controls: Any = (), proofs: Any = (), **parts: 
 
 
 def control(status: str, name: str = "a", reason: str = "because", **parts: Any) -> dict[str, Any]:
-    row = {"id": name, "status": status, "reason": reason, "hosts": ["cp1"], "before": None, "after": None, "held_by": None, "setting": None}
-    return {**row, **parts}
+    unset = dict.fromkeys(("before", "after", "held_by", "setting", "component", "proof"))
+    return {"id": name, "status": status, "reason": reason, "hosts": ["cp1"], **unset, **parts}
 
 
 def failed_proof(**evidence: Any) -> dict[str, Any]:
-    return {"id": "p", "kind": "forbidden", "from": "cp1", "to": "etcd", "passed": False, "evidence": evidence}
+    return {"id": "p", "aspect": "plain", "kind": "forbidden", "from": "cp1", "to": "etcd", "passed": False, "evidence": evidence}
 
 
 def below(*controls: dict[str, Any], mode: str = "check", proofs: Any = ()) -> list[str]:
@@ -116,7 +116,7 @@ def test_a_failed_proof_is_bad_and_named():
     assert lines[1].text.strip() == "p  cp1 → etcd failed: connected"
 
 
-PASSED = {"id": "p", "kind": "allowed", "from": "cp1", "to": "w1", "passed": True, "evidence": {}}
+PASSED = {"id": "p", "aspect": "allowed", "kind": "allowed", "from": "cp1", "to": "w1", "passed": True, "evidence": {}}
 
 
 @pytest.mark.parametrize(
