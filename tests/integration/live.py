@@ -5,6 +5,8 @@
 from __future__ import annotations
 
 import json
+import re
+import textwrap
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,6 +44,12 @@ def read_report(folder: Path) -> dict[str, Any]:
     """The one report.json below a folder."""
     found: dict[str, Any] = json.loads(next(folder.glob("*/report.json")).read_text(encoding="utf-8"))
     return found
+
+
+def example(page: Path, word: str) -> str:
+    """The play of a page in which a word stands."""
+    blocks = re.findall(r"^(?:    - name: .*\n)(?:    .*\n|\n(?=    ))*", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return textwrap.dedent(next(block for block in blocks if word in block))
 
 
 def pod(node: str, image: str) -> dict[str, Any]:

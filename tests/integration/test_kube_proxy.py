@@ -5,13 +5,14 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from .bed import Bed
-from .live import NAMESPACE, read_report, start_pods
+from .bed import ROOT, Bed
+from .live import NAMESPACE, example, read_report, start_pods
 
 pytestmark = pytest.mark.changes_cluster
 
@@ -117,3 +118,13 @@ def test_a_second_run_changes_nothing(bed: Bed, corrected: dict[str, Any]) -> No
     assert run.rc == 0, run.output
     assert "nothing to change" in run.output and run.changed == 0, run.output
     assert state(bed) == before
+
+
+def test_the_role_corrects_it_too(bed: Bed, corrected: dict[str, Any], tmp_path: Path) -> None:
+    assert corrected
+    bed.root(bed.facts["nodes"][0]["name"], EXPOSE)
+    assert configuration(bed)["metricsBindAddress"] == "0.0.0.0:10249"
+    (tmp_path / "role.yml").write_text(example(ROOT / "roles" / "harden" / "README.md", "roles:"), encoding="utf-8")
+    run = bed.play(tmp_path / "role.yml", *ONLY_PATH_9)
+    assert run.rc == 0 and run.changed == 1, run.output
+    assert configuration(bed)["metricsBindAddress"] == "127.0.0.1:10249"

@@ -7,13 +7,12 @@ from __future__ import annotations
 import datetime
 import json
 import re
-import textwrap
 from pathlib import Path
 
 import pytest
 
 from .bed import ROOT, Bed, Playbook
-from .live import PROFILE, Hardened
+from .live import PROFILE, Hardened, example
 
 pytestmark = pytest.mark.changes_cluster
 
@@ -21,12 +20,6 @@ MODULES = ROOT / "docs" / "modules.md"
 # The command line of a node's only process of this name.
 COMMAND_LINE = "tr '\\0' ' ' </proc/$(pgrep -x {name})/cmdline"
 CERTIFICATES = "for file in /etc/kubernetes/pki/*.crt /etc/kubernetes/pki/etcd/*.crt; do openssl x509 -in $file -noout -enddate; done"
-
-
-def example(page: Path, word: str) -> str:
-    """The play of a page in which a word stands."""
-    blocks = re.findall(r"^(?:    - name: .*\n)(?:    .*\n|\n(?=    ))*", page.read_text(encoding="utf-8"), re.MULTILINE)
-    return textwrap.dedent(next(block for block in blocks if word in block))
 
 
 @pytest.fixture

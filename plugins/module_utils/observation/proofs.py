@@ -32,17 +32,25 @@ from ansible_collections.ninepaths.kubernetes.plugins.module_utils.wire.tls impo
 ALLOWED, FORBIDDEN = "allowed", "forbidden"
 PLAIN, NOBODY, OLD, FOREIGN = "plain HTTP", "no credentials", "TLS 1.1", "a certificate of a foreign CA"
 STALE = "a token that nobody issued"
+FOREIGN_TO_ETCD = "a certificate of a CA that is foreign to etcd"
+CLUSTER_CLIENT = "a client certificate of the cluster's CA"
 AGAIN_AFTER = 3.0  # seconds
 
 # What about a proof a connection shows, by who tries it; a control may name one aspect of a proof.
-ASPECTS: Mapping[str, str] = {PLAIN: "plain", NOBODY: "anonymous", OLD: "old-tls", STALE: "token", FOREIGN: "foreign"}
+ASPECTS: Mapping[str, str] = {
+    PLAIN: "plain",
+    NOBODY: "anonymous",
+    OLD: "old-tls",
+    STALE: "token",
+    **dict.fromkeys((FOREIGN, FOREIGN_TO_ETCD, CLUSTER_CLIENT), "foreign"),
+}
 AUTHORIZATION, PORT = "authorization", "port"
 
 Context = Callable[[], ssl.SSLContext]
 
 
 class Proof(NamedTuple):
-    """What one connection proves; `aspect` where it is not told by who tries it."""
+    """What one connection proves; `aspect` where it does not follow from the connection."""
 
     id: str
     path: int
@@ -52,7 +60,7 @@ class Proof(NamedTuple):
 class Probe(NamedTuple):
     """One connection to try. `who` names an entry of the scene's contexts, `bound` are the argv that the result depends on.
 
-    `tries`: looks, a few seconds apart, at an address where nobody is.
+    `tries`: looks, a few seconds apart, at an address that refuses connections.
     """
 
     proof: Proof
@@ -179,16 +187,18 @@ def perform(node: str, probe: Probe, contexts: Mapping[str, ssl.SSLContext], fai
 
 def aspect(probe: Probe) -> str:
     """What a connection shows: that a port is closed, that somebody is let in, or who is not."""
+    if probe.proof.aspect:
+        return probe.proof.aspect
     if probe.passes is closed:
         return PORT
-    return ALLOWED if probe.kind == ALLOWED else ASPECTS.get(probe.who, probe.proof.aspect or AUTHORIZATION)
+    return ALLOWED if probe.kind == ALLOWED else ASPECTS.get(probe.who, AUTHORIZATION)
 
 
 def _attempt(probe: Probe, contexts: Mapping[str, ssl.SSLContext]) -> Outcome:
-    """The last outcome of at most `tries`, which end with the first that finds somebody."""
+    """The last outcome of at most `tries`, which end with the first that is not refused; what is dropped would be dropped again."""
     for left in reversed(range(probe.tries)):
         outcome = tls.attempt(probe.address, probe.port, contexts.get(probe.who), probe.path, probe.headers, probe.timeout)
-        if outcome.stage != tls.CONNECT or not left:
+        if outcome.stage != tls.CONNECT or not outcome.by_peer or not left:
             break
         time.sleep(AGAIN_AFTER)
     return outcome

@@ -25,9 +25,7 @@ ALLOWED, FORBIDDEN = proofs.ALLOWED, proofs.FORBIDDEN
 PLAIN, NOBODY, STALE, OLD, FOREIGN = proofs.PLAIN, proofs.NOBODY, proofs.STALE, proofs.OLD, proofs.FOREIGN
 APISERVER, ADMIN = "the apiserver's certificate", "the administrator's certificate"
 ETCD_CLIENT, ETCD_PEER = "the apiserver's etcd certificate", "etcd's peer certificate"
-FOREIGN_TO_ETCD = "a certificate of a CA that is foreign to etcd"
-CLUSTER_CLIENT = "a client certificate of the cluster's CA"
-STRANGER = proofs.ASPECTS[FOREIGN]
+FOREIGN_TO_ETCD, CLUSTER_CLIENT = proofs.FOREIGN_TO_ETCD, proofs.CLUSTER_CLIENT
 TO_KUBELET, TO_ETCD, AT_REST = Proof("apiserver_to_kubelet", 1), Proof("apiserver_to_etcd", 4), Proof("secrets_at_rest", 4, "encryption")
 TO_APISERVER, FROM_POD, FROM_CONTROL_PLANE = (
     Proof("user_to_apiserver", 3),
@@ -72,7 +70,7 @@ def without_process(scene: Scene) -> list[dict[str, Any]]:
     for name, component in scene.observation["components"].items():
         cause = {"refusal": f"{component['manifest']} is there, but no process of its pod was found"}
         for proof in NEEDED_FOR[name] if not component["argv"] else ():
-            found.append(proofs.record(scene.node, proof, ALLOWED, f"{name} {scene.node}", False, cause, ()))
+            found.append(proofs.record(scene.node, proof._replace(aspect="process"), ALLOWED, f"{name} {scene.node}", False, cause, ()))
     return found
 
 
@@ -174,7 +172,7 @@ def _etcd(proof: Proof, url: Url, caller: str, path: str, bound: Sequence[str]) 
         (FORBIDDEN, OLD, proofs.no_handshake),
     ]
     for kind, who, passes in tries:
-        yield Probe(proof._replace(aspect=STRANGER), kind, f"etcd {url.address}:{url.port}", url.address, url.port, who, passes, path, bound=bound)
+        yield Probe(proof, kind, f"etcd {url.address}:{url.port}", url.address, url.port, who, passes, path, bound=bound)
 
 
 def _etcd_listeners(scene: Scene) -> Iterator[Probe]:
@@ -190,7 +188,7 @@ def _etcd_listeners(scene: Scene) -> Iterator[Probe]:
             continue
         proof, path = (ETCD_TO_ETCD, "/version") if port in peers else (TO_ETCD, "/health")
         for who in (PLAIN, CLUSTER_CLIENT):
-            yield Probe(proof._replace(aspect=STRANGER), FORBIDDEN, f"etcd {address}:{port}", address, port, who, proofs.ended, path, bound=argv)
+            yield Probe(proof, FORBIDDEN, f"etcd {address}:{port}", address, port, who, proofs.ended, path, bound=argv)
 
 
 def _pod_to_apiserver(argv: Sequence[str], api: Api | None) -> Iterator[Probe]:
@@ -223,9 +221,11 @@ def _control_plane_to_apiserver(scene: Scene, apiserver: Sequence[str]) -> Itera
         ]
         for who, passes, path in tries:
             local = "127.0.0.1" if bind in ("0.0.0.0", "::") else bind  # noqa: S104
-            yield Probe(FROM_CONTROL_PLANE, FORBIDDEN, f"{name} {scene.node}", local, int(port), who, passes, path, bound=argv)
+            proof = FROM_CONTROL_PLANE._replace(aspect=f"{name}-{proofs.ASPECTS[who]}")
+            yield Probe(proof, FORBIDDEN, f"{name} {scene.node}", local, int(port), who, passes, path, bound=argv)
         for address in _node_addresses(scene):
-            outer = Probe(FROM_CONTROL_PLANE, FORBIDDEN, f"{name} {scene.node}", address, int(port), NOBODY, proofs.closed, "/healthz", bound=argv)
+            proof = FROM_CONTROL_PLANE._replace(aspect=f"{name}-{proofs.PORT}")
+            outer = Probe(proof, FORBIDDEN, f"{name} {scene.node}", address, int(port), NOBODY, proofs.closed, "/healthz", bound=argv)
             yield outer._replace(timeout=CLOSED_AFTER)
 
 

@@ -25,11 +25,6 @@ def excused(proof: Row, controls: Sequence[Row]) -> bool:
 
 
 def backers(proof: Row, controls: Sequence[Row]) -> list[Row]:
-    """The controls that a connection proves.
-
-    Those that name its aspect (`user_to_apiserver/anonymous`), and of these the ones of the component that is dialled where there
-    are any; without such a control those that name the proof as a whole.
-    """
+    """The controls that a connection proves: those that name its aspect (`user_to_apiserver/anonymous`), without any those of the whole proof."""
     precise = [control for control in controls if control["proof"] == f"{proof['id']}/{proof['aspect']}"]
-    dialled = [control for control in precise if control["component"] == proof["to"].partition(" ")[0]]
-    return dialled or precise or [control for control in controls if control["proof"] == proof["id"]]
+    return precise or [control for control in controls if control["proof"] == proof["id"]]

@@ -198,7 +198,6 @@ def _paths(
             "setting": _setting(control),
             "references": _references(control),
             "hosts": [],
-            "component": control.component if control else None,
             "proof": control.proof if control else None,
         }
         rows[entry["path"]].setdefault(key, fresh)["hosts"].append(entry["host"])

@@ -142,6 +142,13 @@ def test_the_fingerprint_follows_argv_and_certificate(node: FakeNode, server_pai
     assert not set(prints()) & set(prints(kubelet=kubelet))
 
 
+def test_what_drops_connections_is_looked_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(proofs.tls, "attempt", lambda *_: Outcome(tls.CONNECT, "timed out"))
+    monkeypatch.setattr(proofs.time, "sleep", lambda _seconds: pytest.fail("every run would wait"))
+    probe = Probe(Proof("pod_to_apiserver", 7), proofs.FORBIDDEN, "service", "10.96.0.1", 443, proofs.PLAIN, proofs.ended, tries=3)
+    assert proofs.perform("cp1", probe, {}, {})["passed"] is False
+
+
 @pytest.mark.parametrize(("away", "passed", "slept"), [(0, True, 0), (2, True, 2), (9, False, 2)])
 def test_a_service_whose_endpoint_is_away_is_looked_at_again(monkeypatch: pytest.MonkeyPatch, away: int, passed: bool, slept: int) -> None:
     outcomes = iter([Outcome(tls.CONNECT, "Connection refused", by_peer=True)] * away + [Outcome(tls.RESPONSE, "ended", by_peer=True)])
@@ -276,6 +283,16 @@ def test_a_control_plane_tries_every_path_in_both_directions(root: Path) -> None
     assert {probe.address for probe in found if probe.proof.path == 4} == {"10.0.0.1", "127.0.0.1"}
     outer = [probe for probe in found if probe.proof.path == 8 and probe.passes is proofs.closed]
     assert [(probe.address, probe.port) for probe in outer] == [("10.0.0.1", 10259)]
+
+
+def test_a_connection_shows_one_aspect(root: Path) -> None:
+    found = {(probe.proof.id, proofs.aspect(probe)) for probe in plane(root, FakeApi())}
+    strangers = {"anonymous", "plain", "foreign", "old-tls"}
+    assert {aspect for name, aspect in found if name == "apiserver_to_kubelet"} == {"allowed", "port"} | strangers
+    assert {aspect for name, aspect in found if name == "user_to_apiserver"} == {"allowed", "token"} | strangers
+    assert {aspect for name, aspect in found if name == "apiserver_to_etcd"} == {"allowed"} | strangers
+    scheduler = {f"kube-scheduler-{aspect}" for aspect in ("anonymous", "plain", "old-tls", "port")}
+    assert {aspect for name, aspect in found if name == "control_plane_to_apiserver"} == {"allowed"} | scheduler
 
 
 def test_every_caller_of_a_probe_has_a_context(root: Path) -> None:

@@ -23,7 +23,6 @@ class Control:
     id: str
     title: str
     references: tuple[tuple[str, tuple[str, ...]], ...] = (("cis", ("1.2.5",)),)
-    component: str = "kube-apiserver"
     proof: str | None = None
     sets: str | None = "kubelet-certificate-authority"
     kind: str = "flag"

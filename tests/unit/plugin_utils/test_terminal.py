@@ -26,7 +26,7 @@ def report(mode: str = "harden", controls: Any = (), proofs: Any = (), **parts: 
 
 
 def control(status: str, name: str = "a", reason: str = "because", **parts: Any) -> dict[str, Any]:
-    unset = dict.fromkeys(("before", "after", "held_by", "setting", "component", "proof"))
+    unset = dict.fromkeys(("before", "after", "held_by", "setting", "proof"))
     return {"id": name, "status": status, "reason": reason, "hosts": ["cp1"], **unset, **parts}
 
 
