@@ -25,8 +25,9 @@ class Pair(NamedTuple):
     role: str
 
 
+SERVING = Pair("tls-cert-file", "tls-private-key-file", None, "server")
 PAIRS = (
-    Pair("tls-cert-file", "tls-private-key-file", None, "server"),
+    SERVING,
     Pair("etcd-certfile", "etcd-keyfile", "etcd-cafile", "client"),
     Pair("kubelet-client-certificate", "kubelet-client-key", None, "client"),
     Pair("proxy-client-cert-file", "proxy-client-key-file", "requestheader-client-ca-file", "client"),
@@ -84,10 +85,27 @@ def _pair(pair: Pair, certificate: str, key: str, authority: str | None, place: 
         ) from error
 
 
-def handshake(server: ssl.SSLContext, client: ssl.SSLContext) -> None:
-    """A whole handshake in memory, finished on both sides. Raises ssl.SSLError."""
+def check_server(argv: Sequence[str], place: Callable[[str], str], authority: str, name: str) -> None:
+    """Would a client that trusts `authority` (PEM text) and dials `name` accept the serving certificate? Raises ValidationError."""
+    certificate, key = flag(argv, SERVING.certificate), flag(argv, SERVING.key)
+    if not certificate or not key:
+        return
+    server, client = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    try:
+        server.load_cert_chain(place(certificate), place(key))
+        client.load_verify_locations(cadata=authority)
+        handshake(server, client, name)
+    except (OSError, ssl.SSLError) as error:
+        raise ValidationError(
+            f"--{SERVING.certificate} {certificate} would be refused by the kubelet of this node, which dials {name} ({_why(error)})",
+            "give it a certificate that the cluster's CA signed for that name and that has not expired",
+        ) from error
+
+
+def handshake(server: ssl.SSLContext, client: ssl.SSLContext, name: str | None = None) -> None:
+    """A whole handshake in memory, finished on both sides; the client dials `name`. Raises ssl.SSLError."""
     to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
-    sides = [client.wrap_bio(to_client, to_server, server_side=False), server.wrap_bio(to_server, to_client, server_side=True)]
+    sides = [client.wrap_bio(to_client, to_server, server_side=False, server_hostname=name), server.wrap_bio(to_server, to_client, server_side=True)]
     waiting = list(sides)
     for _attempt in range(20):
         for side in list(waiting):

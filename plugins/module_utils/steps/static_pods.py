@@ -19,6 +19,7 @@ from ansible_collections.ninepaths.kubernetes.plugins.module_utils.steps import 
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.steps.context import Context, after
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.steps.node import Running
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.steps.system_steps import restore
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.wire.probes import Answer
 
 APISERVER, ETCD = "kube-apiserver", "etcd"
 LAST = ("kube-controller-manager", "kube-scheduler")
@@ -31,6 +32,8 @@ KUBELET_AGREES = 240.0
 # Probes in a row, four a second. After an undo the process that still answers may be one that the kubelet is about to stop.
 PASSES, PASSES_AFTER_UNDO = 2, 16
 MOST_RESTARTS = 3
+# Seconds of nothing but 401: probes carry no credential, so no time makes it a 200; the kubelet would kill it for that minutes later.
+UNAUTHORIZED, CREDENTIAL_WANTED = 401, 10.0
 # A component that ended a moment ago is started again by the kubelet, after a back-off of 10 s at first.
 COMES_BACK = 30.0
 
@@ -215,6 +218,7 @@ class Watch:
         self.patient, self.passes = False, PASSES
         self.pid, self.uid, self.passed = 0, "", 0
         self.first: dict[str, int] = {}
+        self.unauthorized_since: float | None = None
 
     def ready(self) -> bool:
         """Is it? Raises Waiting with what is missing, HealthError when the process ends again and again."""
@@ -223,6 +227,7 @@ class Watch:
             self._identify(running[0])
             answer = self.context.node.probe(self.probes)
             self.passed = self.passed + 1 if answer.passed else 0
+            self._give_up_on_refusals(answer)
             if not answer.passed:
                 self._give_up_on_crashes(answer.detail)
                 raise Waiting(answer.detail)
@@ -249,6 +254,19 @@ class Watch:
     def _said(self) -> str:
         words = self.context.node.last_words(self.component, self._pod()) if self._pod() else ""
         return f"; it said: {words}" if words else ""
+
+    def _give_up_on_refusals(self, answer: Answer) -> None:
+        now = self.context.machine.clock()
+        if answer.status != UNAUTHORIZED or self.patient:
+            self.unauthorized_since = None
+            return
+        if self.unauthorized_since is None:
+            self.unauthorized_since = now
+        if now - self.unauthorized_since >= CREDENTIAL_WANTED:
+            raise HealthError(
+                f"{self.component} wants a credential of its own probes, which have none, so the kubelet would kill it ({answer.detail})",
+                "let the probes' paths be asked without one (anonymous authentication on health paths), then run again",
+            )
 
     def _give_up_on_crashes(self, detail: str) -> None:
         pod = self._pod()

@@ -16,7 +16,7 @@ from ansible_collections.ninepaths.kubernetes.plugins.module_utils.host import f
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.host.failures import PreconditionError, TransactionError
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.host.machine import Machine, Waiting
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.observation.cluster import DEFAULT_ADDRESS_TYPES, KUBELET_PORT, preferred
-from ansible_collections.ninepaths.kubernetes.plugins.module_utils.steps import drain, prevalidate
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.steps import drain, pairs, prevalidate
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.steps.context import Context
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.steps.node import LOUD, Running, harmless
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.wire import tls
@@ -40,7 +40,18 @@ class Toolbox:
     def validate(self, context: Context, component: str, change: Mapping[str, Any], old: Running) -> str:
         """Pre-validate a component's new argv; see prevalidate.py."""
         candidate = prevalidate.Candidate(self.machine, component, change["argv"], old.argv, old.pid, change.get("mounts"))
-        return prevalidate.validate(candidate, context.directory)
+        verdict = prevalidate.validate(candidate, context.directory)
+        if component == "kube-apiserver" and {name for name, _path in candidate.changed_paths()} & {pairs.SERVING.certificate, pairs.SERVING.key}:
+            self._check_serving(candidate)
+        return verdict
+
+    def _check_serving(self, candidate: prevalidate.Candidate) -> None:
+        """Another serving certificate has to be one that this node's kubelet accepts: its probes would not tell, they verify nothing."""
+        try:
+            (host, _port), trusted = self._kubelet_server(), api.credential(self.host, layout_kubeadm.KUBELET_KUBECONFIG).ca
+        except api.ApiError as error:
+            raise TransactionError(f"what the kubelet trusts is not known: {error}", "look at its kubeconfig") from error
+        pairs.check_server(candidate.argv, candidate.place, trusted, host)
 
     def hand_over_leadership(self, context: Context, argv: tuple[str, ...]) -> str:
         """Move etcd's leadership to another member; says what was done."""
@@ -81,15 +92,19 @@ class Toolbox:
 
     def kubelet_api(self) -> api.Api:
         """The API with the kubelet's own certificate, at the server that the kubelet itself uses. Raises ApiError."""
-        path = layout_kubeadm.KUBELET_KUBECONFIG
         if self._as_kubelet is None:
-            text = files.read_bytes(self.host.real(path)).decode("utf-8", "replace")
-            servers = SERVER.findall(text)
-            if len(servers) != 1:
-                raise api.ApiError(0, "NoEndpoint", f"{path} names {len(servers)} servers, one is expected")
-            url = urllib.parse.urlsplit(servers[0])
-            self._as_kubelet = api.Api(api.Endpoint(str(url.hostname), url.port or 443), api.credential(self.host, path))
+            endpoint = api.Endpoint(*self._kubelet_server())
+            self._as_kubelet = api.Api(endpoint, api.credential(self.host, layout_kubeadm.KUBELET_KUBECONFIG))
         return self._as_kubelet
+
+    def _kubelet_server(self) -> tuple[str, int]:
+        """Host and port that the kubelet dials. Raises ApiError."""
+        path = layout_kubeadm.KUBELET_KUBECONFIG
+        servers = SERVER.findall(files.read_bytes(self.host.real(path)).decode("utf-8", "replace"))
+        if len(servers) != 1:
+            raise api.ApiError(0, "NoEndpoint", f"{path} names {len(servers)} servers, one is expected")
+        url = urllib.parse.urlsplit(servers[0])
+        return str(url.hostname), url.port or 443
 
     def forget_kubelet_api(self) -> None:
         """After a restart the kubelet may have another certificate."""

@@ -16,10 +16,11 @@ ORDER = ("startup", "liveness", "readiness")
 
 
 class Answer(NamedTuple):
-    """What a probe gave: success as the kubelet counts it (200 to 399), and a sentence fragment for a person."""
+    """What a probe gave: success as the kubelet counts it (200 to 399), a sentence fragment for a person, and the HTTP status if there is one."""
 
     passed: bool
     detail: str
+    status: int | None = None
 
 
 def perform(probe: Mapping[str, Any]) -> Answer:
@@ -38,7 +39,7 @@ def perform(probe: Mapping[str, Any]) -> Answer:
         return Answer(False, f"{path} on port {port}: {_reason(error)}")
     finally:
         connection.close()
-    return Answer(200 <= status < 400, f"{path} on port {port}: {status}")
+    return Answer(200 <= status < 400, f"{path} on port {port}: {status}", status)
 
 
 def all_pass(probes: Mapping[str, Mapping[str, Any]]) -> Answer:
@@ -51,7 +52,7 @@ def all_pass(probes: Mapping[str, Mapping[str, Any]]) -> Answer:
         seen.append(probe)
         answer = perform(probe)
         if not answer.passed:
-            return Answer(False, f"{kind} probe {answer.detail}")
+            return Answer(False, f"{kind} probe {answer.detail}", answer.status)
     return Answer(True, "all probes pass")
 
 

@@ -110,6 +110,9 @@ class FakeMachine(Machine):
         line = " ".join(argv)
         return next((answer for start, answer in self.answers.items() if line.startswith(start)), RunResult(0, "", ""))
 
+# Arguments with which a component starts, and what its probes get.
+ILL = {b"--ill": 503, b"--unauthorized": 401}
+
 
 class FakeNode:
     """A kubelet that rolls a pod when its manifest changes; an argv with --broken never runs, one with --ill fails its probes."""
@@ -132,8 +135,9 @@ class FakeNode:
         return [] if "--broken" in argv else [Running(self.pids[component][1], 1.0, uid, argv)]
 
     def probe(self, pod_probes: Mapping[str, Mapping[str, Any]]) -> Answer:
-        ill = [path for path in Path(self.machine.at(MANIFESTS)).iterdir() if b"--ill" in path.read_bytes()]
-        return Answer(False, "readiness probe /readyz on port 1: 401") if ill and pod_probes else Answer(True, "all probes pass")
+        manifests = b"".join(path.read_bytes() for path in Path(self.machine.at(MANIFESTS)).iterdir())
+        status = next((status for word, status in ILL.items() if word in manifests), 200)
+        return Answer(True, "all probes pass", 200) if status == 200 or not pod_probes else Answer(False, f"readiness probe /readyz on port 1: {status}", status)
 
     def newest_pod(self, component: str) -> str:
         return str(self.pids[component][0])

@@ -221,6 +221,24 @@ def test_a_key_of_another_certificate_is_found(server_pair: Pair, client_pair: P
         pairs.check(argv, str)
 
 
+@pytest.mark.parametrize(
+    ("trusted", "dialled", "why"),
+    [("authority", "other.example", "ostname|match"), ("stranger", "127.0.0.1", "issuer|self.signed")],
+)
+def test_a_serving_certificate_that_the_kubelet_would_refuse_is_found(
+    request: pytest.FixtureRequest, server_pair: Pair, trusted: str, dialled: str, why: str
+) -> None:
+    argv = ["x", f"--tls-cert-file={server_pair.certificate_path}", f"--tls-private-key-file={server_pair.key_path}"]
+    with pytest.raises(ValidationError, match=f"refused by the kubelet.*({why})"):
+        pairs.check_server(argv, str, request.getfixturevalue(trusted).pair.pem.decode(), dialled)
+
+
+def test_a_serving_certificate_that_the_kubelet_accepts_passes(server_pair: Pair, authority: Authority) -> None:
+    argv = ["x", f"--tls-cert-file={server_pair.certificate_path}", f"--tls-private-key-file={server_pair.key_path}"]
+    pairs.check_server(argv, str, authority.pair.pem.decode(), "127.0.0.1")
+    pairs.check_server(["x"], str, authority.pair.pem.decode(), "127.0.0.1")
+
+
 @pytest.mark.parametrize("role", ["server", "client"])
 def test_a_ca_that_did_not_sign_is_found(role: str, server_pair: Pair, client_pair: Pair, stranger: Authority) -> None:
     ca = stranger.pair.certificate_path

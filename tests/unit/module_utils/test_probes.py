@@ -46,7 +46,7 @@ def test_success_is_what_the_kubelet_calls_success(port: int, status: int, passe
 
 
 def test_nobody_there_is_a_failure_in_words() -> None:
-    assert probes.perform({"scheme": "HTTPS", "port": 1, "path": "/"}) == (False, "/ on port 1: connection refused")
+    assert probes.perform({"scheme": "HTTPS", "port": 1, "path": "/"}) == (False, "/ on port 1: connection refused", None)
 
 
 def test_http_where_tls_is_expected_is_a_failure(port: int) -> None:
@@ -55,5 +55,5 @@ def test_http_where_tls_is_expected_is_a_failure(port: int) -> None:
 
 def test_the_first_probe_that_fails_is_named(port: int) -> None:
     found = probes.all_pass({"liveness": probe(port, 200), "readiness": probe(port, 401)})
-    assert found == (False, f"readiness probe /401 on port {port}: 401")
+    assert found == (False, f"readiness probe /401 on port {port}: 401", 401)
     assert probes.all_pass({"liveness": probe(port, 200)}).passed and probes.all_pass({}).passed

@@ -153,7 +153,14 @@ def test_a_probe_that_fails_is_not_success_although_the_process_runs(root: Path)
     directory = job(root, "kube-apiserver", flag="--ill")
     state, machine, _ = bed.execute(root, directory)
     assert state == "undone" and machine.time - 1000 >= static_pods.READY["kube-apiserver"]
-    assert "readiness probe /readyz on port 1: 401" in end(root, directory)["data"]["cause"]
+    assert "readiness probe /readyz on port 1: 503" in end(root, directory)["data"]["cause"]
+
+
+def test_probes_that_want_a_credential_are_not_waited_for(root: Path) -> None:
+    directory = job(root, "kube-apiserver", flag="--unauthorized")
+    state, machine, _ = bed.execute(root, directory)
+    assert state == "undone" and static_pods.CREDENTIAL_WANTED <= machine.time - 1000 < static_pods.READY["kube-apiserver"]
+    assert "wants a credential of its own probes" in end(root, directory)["data"]["cause"]
 
 
 def test_a_kubelet_that_never_calls_it_ready_is_undone(root: Path) -> None:
