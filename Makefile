@@ -58,6 +58,16 @@ integration-long: setup ## Develop: the letter of cis-level-2, logs while kubele
 joins: setup ## Develop: a worker and a control plane join a hardened 3+1 cluster
 	@CONTROL_PLANES=3 tests/with-bed tests-joins $(BIN)/python -m pytest -m joins tests/integration
 
+faults: setup ## Develop: break running transactions, nodes and connections on live nodes: the cases with a star in docs/reliability.md
+	@WORKERS=2 tests/with-bed faults $(BIN)/python -m pytest -m 'quick and not three' tests/faults
+
+faults-long: setup ## Develop: all of these cases (hours)
+	@WORKERS=2 tests/with-bed faults $(BIN)/python -m pytest -m 'not three' tests/faults
+	@CONTROL_PLANES=3 tests/with-bed faults-three $(BIN)/python -m pytest -m three tests/faults
+
+reliability: setup ## Maintain: write docs/reliability.md from the results of the fault tests
+	@$(BIN)/python -m tests.faults.reliability
+
 molecule: setup ## Develop: harden a real 1+1 cluster, verify it with other tools, harden it again
 	@$(BIN)/molecule test --scenario-name default
 
@@ -70,7 +80,7 @@ test: ## Use: run everything that CI runs, on real clusters (under 60 minutes on
 versions: setup ## Develop: harden a cluster of each supported minor, and one with Python 3.9: VERSIONS="1.31 1.36/bullseye"
 	@$(BIN)/python -m tests.versions
 
-test-long: test integration-long joins versions ## Develop: run everything that CI runs, the live tests that change a cluster, and versions
+test-long: test integration-long joins faults-long versions ## Develop: run everything that CI runs, the live tests that change a cluster, and versions
 
 demo: setup ## Use: start a real two-node cluster on this machine and harden it, with kube-bench before and after
 	@tests/demo
@@ -81,4 +91,4 @@ docs: setup ## Maintain: write the generated pages docs/controls.md and docs/var
 flags: setup ## Maintain: read flags, types and defaults from the binaries of every supported minor
 	@tools/flags/generate
 
-.PHONY: help setup collection-link lock lint unit sanity integration integration-long joins molecule molecule-ha versions test test-long demo docs flags
+.PHONY: help setup collection-link lock lint unit sanity integration integration-long joins faults faults-long reliability molecule molecule-ha versions test test-long demo docs flags
