@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import tempfile
@@ -66,7 +67,10 @@ class Run:
         except subprocess.TimeoutExpired:
             self.kill_controller()
             raise AssertionError(f"the run has not ended within {seconds:g} s:\n{self.output()}") from None
-        return Playbook(code, self.output())
+        finally:
+            said = self.output()
+            shutil.rmtree(self.directory, ignore_errors=True)  # a connection that stays open for a while still has its socket there
+        return Playbook(code, said)
 
 
 def start(inventory: Path, playbook: Path, *arguments: str) -> Run:
@@ -84,8 +88,8 @@ def start(inventory: Path, playbook: Path, *arguments: str) -> Run:
 
 def task(bed: Bed, node: str, module: str, arguments: Mapping[str, object], *options: str) -> Playbook:
     """One task of a module of the collection on one node."""
-    directory = Path(tempfile.mkdtemp(prefix="np-", dir="/tmp"))
     step = {"name": "The task", f"ninepaths.kubernetes.{module}": dict(arguments), "become": True}
-    play = directory / "play.yml"
-    play.write_text(yaml.safe_dump([{"name": "One task", "hosts": node, "gather_facts": False, "tasks": [step]}]), encoding="utf-8")
-    return start(bed.folder / "inventory.yml", play, *options).wait()
+    with tempfile.TemporaryDirectory(prefix="np-") as directory:
+        play = Path(directory) / "play.yml"
+        play.write_text(yaml.safe_dump([{"name": "One task", "hosts": node, "gather_facts": False, "tasks": [step]}]), encoding="utf-8")
+        return start(bed.folder / "inventory.yml", play, *options).wait()
