@@ -52,6 +52,6 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
     case = item.callspec.params.get("case") if isinstance(item, pytest.Function) and hasattr(item, "callspec") else None
     nodes = getattr(item, "funcargs", {}).get("nodes")
     if isinstance(case, Case) and isinstance(nodes, Nodes) and (call.when == "call" or report.failed):
-        result = {"result": report.outcome, "seconds": round(call.duration, 1), "kubernetes": nodes.bed.facts["kubernetes"], "said": report.longreprtext[-4000:]}
-        reliability.add(nodes.bed.facts["name"], {case.name: result})
+        facts = {"seconds": round(call.duration, 1), "kubernetes": nodes.bed.facts["kubernetes"], "said": report.longreprtext[-4000:]}
+        reliability.add(nodes.bed.facts["name"], {case.name: {"result": report.outcome, **facts}})
     return report
