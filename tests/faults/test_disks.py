@@ -24,9 +24,10 @@ UNMOUNT = f"while mountpoint -q {BASE} && ! umount {BASE}; do sleep 1; done"
 FILL = {
     "full": f"dd if=/dev/zero of={BASE}/filler bs=4k 2>/dev/null; ls {BASE}/filler >/dev/null",
     "no-inodes": f"for n in $(seq 300); do touch {BASE}/filler$n 2>/dev/null || break; done",
-    "read-only": f"mount -o remount,ro {BASE}",
+    # Over it, since a file system on which a journal is open is not made read-only by request; a damaged one does that by itself.
+    "read-only": f"mount --bind {BASE} {BASE} && mount -o remount,bind,ro {BASE}",
 }
-EMPTY = {"full": f"rm -f {BASE}/filler*", "no-inodes": f"rm -f {BASE}/filler*", "read-only": f"mount -o remount,rw {BASE}"}
+EMPTY = {"full": f"rm -f {BASE}/filler*", "no-inodes": f"rm -f {BASE}/filler*", "read-only": f"mount -o remount,bind,rw {BASE}"}
 MEANS = {"full": "is full", "no-inodes": "has no inodes left", "read-only": "becomes read-only"}
 SAYS = {"full": "space", "no-inodes": "space", "read-only": "ead-only"}
 

@@ -19,6 +19,7 @@ PICKY = "/etc/systemd/system/kubelet.service.d/99-picky.conf"
 NOT_PICKY = f"rm -f {PICKY}; systemctl daemon-reload"
 # A wrapper of the distribution, say, that cannot live with what the configuration will be; no look at the file can tell.
 MAKE_PICKY = f"""
+mkdir -p $(dirname {PICKY})
 printf '[Service]\\nExecStartPre=/bin/sh -c "! grep -q VersionTLS12 {scenarios.KUBELET_CONFIG}"\\n' >{PICKY}
 systemctl daemon-reload
 """
