@@ -20,7 +20,7 @@ from .table import EITHER, REFUSED, UNDONE, Case, parameters
 
 BASE = "/var/lib/ninepaths"
 MOUNT = f"mkdir -p {BASE}; mount -t tmpfs -o size=2m,nr_inodes=200,mode=0700 faults {BASE}"
-UNMOUNT = f"while mountpoint -q {BASE} && ! umount {BASE}; do sleep 1; done"
+UNMOUNT = f"for n in $(seq 60); do mountpoint -q {BASE} || break; umount {BASE} || sleep 1; done"
 FILL = {
     "full": f"dd if=/dev/zero of={BASE}/filler bs=4k 2>/dev/null; ls {BASE}/filler >/dev/null",
     "no-inodes": f"for n in $(seq 300); do touch {BASE}/filler$n 2>/dev/null || break; done",
@@ -64,6 +64,7 @@ def own_file_system(nodes: Nodes) -> Iterator[None]:
     """Transactions have a small file system of their own."""
     nodes.root(CONTROL_PLANE, MOUNT)
     yield
+    nodes.forget(CONTROL_PLANE)
     nodes.root(CONTROL_PLANE, "; ".join((*EMPTY.values(), UNMOUNT)), check=False)
 
 

@@ -17,7 +17,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ansible_collections.ninepaths.kubernetes.plugins.module_utils.host import layout_kubeadm, units
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.host import units
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.host.failures import ValidationError
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.host.machine import Machine
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.steps import pairs
@@ -39,7 +39,6 @@ KUBELET_FAULTS = re.compile(
     r"failed to load kubelet config|failed to validate kubelet config|failed to parse kubelet flag|failed to merge|"
     r"failed to set feature gates|unknown flag|invalid argument|failed to initialize TLS|unable to load client CA"
 )
-CONFIGURED_FILES = {"tlsCertFile": "tls-cert-file", "tlsPrivateKeyFile": "tls-private-key-file", "clientCAFile": "client-ca-file"}
 VARYING = re.compile(r"^[EFIW]\d{4} [^\]]*\] |\"(?:ts|caller)\":\"[^\"]*\",?|0x[0-9a-f]+|\d+")
 ADVICE = "nothing was restarted; correct the setting (or waive the control), then run again"
 
@@ -148,7 +147,6 @@ def validate_kubelet(candidate: Candidate, directory: str) -> str:
     It ends there in any case; only what it says about flags and configuration counts. Raises ValidationError.
     """
     verdict = check_parse(candidate)
-    pairs.check(configured_files(candidate), candidate.place)
     paths = [match.group(2) for word in candidate.argv for match in [PATH_FLAG.fullmatch(word)] if match]
     existing = sorted({path for path in [*paths, *KUBELET_PATHS] if os.path.exists(candidate.machine.at(path))})
     binds = [
@@ -165,19 +163,6 @@ def validate_kubelet(candidate: Candidate, directory: str) -> str:
     if not (found.stdout + found.stderr).strip():  # a kubelet that gets as far as its configuration has said something
         return f"{verdict}; its configuration could not be judged (it ended with {found.rc} and said nothing)"
     return f"{verdict}, its configuration too"
-
-
-def configured_files(candidate: Candidate) -> list[str]:
-    """Certificate, key and CA of a kubelet's configuration file, as the flags that mean the same; nothing where it cannot be read.
-
-    A kubelet that asks for a serving certificate does not look at the pair in its configuration before it needs it.
-    """
-    try:
-        text = candidate.machine.read(layout_kubeadm.flag(candidate.argv, "config") or "").decode("utf-8", "replace")
-    except OSError:  # the kubelet itself says what is wrong with it
-        return []
-    values = {name: layout_kubeadm.top_level(text, field) for field, name in CONFIGURED_FILES.items()}
-    return [f"--{name}={path}" for name, path in values.items() if path and path.startswith("/")]
 
 
 def scratch(argv: Sequence[str]) -> list[str]:

@@ -207,15 +207,6 @@ def test_a_long_path_stays_readable() -> None:
     assert path in node.harmless(f"Error: open {path}: no such file")
 
 
-def test_the_pair_in_a_kubelets_configuration_has_to_fit(tmp_path: Path, server_pair: Pair, client_pair: Pair) -> None:
-    (tmp_path / "kubelet.crt").write_bytes(server_pair.pem)
-    (tmp_path / "kubelet.key").write_bytes(client_pair.key_pem)
-    (tmp_path / "config.yaml").write_text("kind: KubeletConfiguration\ntlsCertFile: /kubelet.crt\ntlsPrivateKeyFile: /kubelet.key\n")
-    one = candidate(tmp_path, good, "--config=/config.yaml")
-    with pytest.raises(ValidationError, match="do not fit together"):
-        prevalidate.validate_kubelet(one, "/t")
-
-
 def test_pairs_that_fit_pass(server_pair: Pair, client_pair: Pair, authority: Authority) -> None:
     ca = authority.pair.certificate_path
     argv = ["etcd", f"--cert-file={server_pair.certificate_path}", f"--key-file={server_pair.key_path}", f"--trusted-ca-file={ca}"]
