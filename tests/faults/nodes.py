@@ -10,7 +10,7 @@ import json
 import tarfile
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -49,15 +49,12 @@ def programs() -> str:
 
 @dataclass(frozen=True)
 class Order:
-    """What is to happen to the next transaction of a wave (its name as in the journal's directory), as strace is told it."""
+    """What is to happen to the next transaction of a wave (its name as in the journal's directory); see node/breaker."""
 
     wave: str
-    strace: tuple[str, ...]
-    environment: Mapping[str, str] | None = None
-
-    def as_json(self) -> str:
-        """For breaker.py."""
-        return json.dumps({"wave": self.wave, "strace": self.strace, "environment": dict(self.environment or {})})
+    strace: tuple[str, ...] = ()
+    prefix: tuple[str, ...] = ()
+    hang: int = 0
 
 
 def at_line(wave: str, line: int, signal: str) -> Order:
@@ -88,7 +85,7 @@ class Nodes:
 
     def order(self, node: str, order: Order) -> None:
         """The next transaction of that wave on this node is broken so."""
-        self.root(node, f"rm -f {HOME}/order.taken.json; cat >{HOME}/order.json <<'END'\n{order.as_json()}\nEND\n")
+        self.root(node, f"rm -f {HOME}/order.taken.json; cat >{HOME}/order.json <<'END'\n{json.dumps(asdict(order))}\nEND\n")
 
     def taken(self, node: str) -> bool:
         """Did a transaction take the order?"""

@@ -5,21 +5,18 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 
 from . import scenarios, state
-from .nodes import Nodes, Order, at_line
+from .nodes import HOME, Nodes, Order, at_line
 from .scenarios import Scenario
 from .table import STATES, UNDONE, Case, load, parameters
 
-# A wall clock that jumps while the monotonic one goes on, for the transaction's own process: systemd, kubelet and apiserver keep theirs.
-CLOCK = "/opt/faults/clock"
-FAKETIME = {
-    "LD_PRELOAD": "/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1", "FAKETIME_TIMESTAMP_FILE": CLOCK, "FAKETIME_NO_CACHE": "1",
-    "FAKETIME_DONT_FAKE_MONOTONIC": "1",
-}  # fmt: skip
+CLOCK = f"{HOME}/clock"
+SHIFTED = f"{HOME}/shifted"
+
 
 @dataclass(frozen=True)
 class Machine(Case):
@@ -43,12 +40,14 @@ def test_machine(nodes: Nodes, case: Machine) -> None:
     before = state.take(nodes)
     order = at_line(wave, case.line, "SIGSTOP")
     if case.clock:
-        nodes.root(node, f"echo +0 >{CLOCK}")
-        order = Order(order.wave, order.strace, FAKETIME)
+        nodes.root(node, f"echo 0 >{CLOCK}")
+        order = replace(order, prefix=(SHIFTED,))
+    if case.hangs:
+        order = Order(wave, hang=case.line)
     nodes.order(node, order)
     run = state.start(nodes)
     nodes.wait_until_stopped(node)
-    nodes.root(node, f"echo {case.clock:+d} >{CLOCK}\n{case.script}")
+    nodes.root(node, f"echo {case.clock} >{CLOCK}\n{case.script}")
     nodes.root(node, f"nohup setsid sh -c '{case.later}' >/dev/null 2>&1 &\n")
     if not case.hangs:
         nodes.go_on(node)

@@ -18,7 +18,7 @@ from tests.testbed.provider import Binaries
 
 NODE_PACKAGES = (
     "systemd,systemd-sysv,dbus,openssh-server,python3,iproute2,iputils-ping,procps,ca-certificates,sudo,kmod,iptables,nftables,"
-    "conntrack,ethtool,socat,ebtables,util-linux,mount,runc,openssl,curl,strace,libfaketime"
+    "conntrack,ethtool,socat,ebtables,util-linux,mount,runc,openssl,curl,strace"
 )
 SSH_USER = "ops"
 NODE_HOOKS = (
