@@ -139,8 +139,9 @@ class Lease:
         try:
             found = self.client.find(self.path)
             if found is None or found["spec"].get("holderIdentity") != self.holder:
+                other = self._other_holder(found)
                 raise HeldError(
-                    "the cluster's Lease was taken away from this run",
+                    f"the cluster's Lease was taken away from this run{f' by {other}' if other else ''}",
                     "find out who did it: kubectl -n kube-system get lease ninepaths -o yaml",
                 )
             if age >= self.seconds / 3:
