@@ -9,12 +9,11 @@ from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any
 
-import yaml
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.planning.globs import matching
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.planning.model import Plan
 from factories import MANIFESTS, NOW, Cluster, all_controls, all_flags, carried_out, certificate, cluster, directory, file, planned, with_manifest
 
-from tests.drift import breaks, edits
+from tests.drift import breaks, edits, texts
 from tests.drift.breaks import Break
 
 MINOR, PLANE, WORKER = "1.36", "cp1", "w1"
@@ -98,38 +97,15 @@ def broken(hosts: Cluster, edit: edits.Edit) -> Cluster:
 
 def _flags(hosts: Cluster, edit: Any) -> None:
     path = f"{MANIFESTS}/{edit.component}.yaml"
-    lines = hosts[PLANE]["files"][path]["text"].splitlines(keepends=True)
     hosts[PLANE]["files"].update({name: file(mode="0600") for name in edit.files})
-    for name, op in edit.ops.items():
-        found = next((number for number, line in enumerate(lines) if line.startswith(f"    - --{name}=")), None)
-        raw = None if found is None else lines[found].partition("=")[2].strip()
-        value = edits.on_text(op, raw)
-        if found is not None:
-            lines[found : found + 1] = [] if value is None else [f"    - --{name}={value}\n"]
-        elif value is not None:
-            lines.insert(lines.index(f"    - {edit.component}\n") + 1, f"    - --{name}={value}\n")
     before = hosts[PLANE]["files"][path]
-    with_manifest(hosts, edit.component, "".join(lines), PLANE)
+    with_manifest(hosts, edit.component, texts.with_flags(before["text"], edit), PLANE)
     hosts[PLANE]["files"][path].update({key: before[key] for key in RIGHTS})
     hosts[PLANE]["components"][edit.component]["started"] = NOW - 60
 
 
-def _with_fields(text: str, ops: edits.Ops) -> str:
-    document = yaml.safe_load(text)
-    for dotted, op in ops.items():
-        *parents, name = dotted.split(".")
-        place = document
-        for parent in parents:
-            place = place.setdefault(parent, {})
-        value = edits.on_value(op, place.get(name))
-        place.pop(name, None)
-        if value is not None:
-            place[name] = value
-    return str(yaml.safe_dump(document, sort_keys=False))
-
-
 def _fields(hosts: Cluster, edit: Any) -> None:
-    _write(hosts[WORKER], KUBELET_CONFIG, _with_fields(hosts[WORKER]["files"][KUBELET_CONFIG]["text"], edit.ops))
+    _write(hosts[WORKER], KUBELET_CONFIG, texts.with_fields(hosts[WORKER]["files"][KUBELET_CONFIG]["text"], edit.ops))
     _restarted(hosts, edit)
 
 
@@ -149,21 +125,12 @@ def _restarted(hosts: Cluster, edit: Any) -> None:
 
 def _drop_in(hosts: Cluster, edit: Any) -> None:
     host = hosts[WORKER]
-    base = yaml.safe_load(host["files"][KUBELET_CONFIG]["text"])
+    base = host["files"][KUBELET_CONFIG]["text"]
     for dotted, op in edit.ops.items():
-        value: Any = edits.on_value(op, _at(base, dotted))  # a list in a drop-in replaces that of the base
-        for name in reversed(dotted.split(".")):
-            value = {name: value}
         path = f"{DROPIN_DIRECTORY}/{dotted}.conf"
-        _write(host, path, yaml.safe_dump({"apiVersion": "kubelet.config.k8s.io/v1beta1", "kind": "KubeletConfiguration", **value}))
+        _write(host, path, texts.dropin(base, dotted, op))
         host["kubelet"].update(config_dir=DROPIN_DIRECTORY, dropins=sorted({*host["kubelet"]["dropins"], path}))
     _restarted(hosts, edit)
-
-
-def _at(document: Any, dotted: str) -> Any:
-    for name in dotted.split("."):
-        document = (document or {}).get(name)
-    return document
 
 
 def _kubelet_flags(hosts: Cluster, edit: Any) -> None:
@@ -204,35 +171,15 @@ def _with_data(hosts: Cluster, name: str, key: str, change: Callable[[str], str]
 
 
 def _proxy(hosts: Cluster, edit: Any) -> None:
-    _with_data(hosts, "kube-proxy", "config.conf", lambda text: _with_fields(text, edit.ops))
+    _with_data(hosts, "kube-proxy", "config.conf", lambda text: texts.with_fields(text, edit.ops))
 
 
 def _cluster_fields(hosts: Cluster, edit: Any) -> None:
-    _with_data(hosts, "kubelet-config", "kubelet", lambda text: _with_fields(text, edit.ops))
+    _with_data(hosts, "kubelet-config", "kubelet", lambda text: texts.with_fields(text, edit.ops))
 
 
 def _arguments(hosts: Cluster, edit: Any) -> None:
-    def change(text: str) -> str:
-        document = yaml.safe_load(text)
-        place = document
-        for key in {"kube-apiserver": ("apiServer",), "kube-controller-manager": ("controllerManager",), "etcd": ("etcd", "local")}.get(
-            edit.component, ("scheduler",)
-        ):
-            place = place[key]
-        place["extraArgs"] = with_arguments(place.get("extraArgs") or [], edit.ops)
-        return str(yaml.safe_dump(document, sort_keys=False))
-
-    _with_data(hosts, "kubeadm-config", "ClusterConfiguration", change)
-
-
-def with_arguments(given: list[dict[str, str]], ops: edits.Ops) -> list[dict[str, str]]:
-    """kubeadm's list of names and values after an edit."""
-    found = {entry["name"]: entry["value"] for entry in given}
-    for name, op in ops.items():
-        value = edits.on_text(op, found.pop(name, None))
-        if value is not None:
-            found[name] = value
-    return [{"name": name, "value": value} for name, value in found.items()]
+    _with_data(hosts, "kubeadm-config", "ClusterConfiguration", lambda text: texts.with_arguments(text, edit))
 
 
 _HANDS: Mapping[type, Callable[[Cluster, Any], None]] = {
