@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.execution import stages
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.execution import second_look
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.execution.action import ActionError
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.execution.cluster import ClusterAction
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.planning.plan import CONTROL_PLANES
@@ -16,6 +16,7 @@ from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.reporting imp
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.reporting import report as reporting
 
 SHORTEST_DIGEST = 12
+LOOK = "no control plane was touched, and what somebody else has changed is left as it is; look at it, then run again"
 
 
 class ActionModule(ClusterAction):
@@ -38,6 +39,7 @@ class ActionModule(ClusterAction):
         made = self.plan_now(task_vars)
         self._demand(options["digest"], made, task_vars)
         spool.put("plan", "first", made)
+        spool.put("plan", "documents", self._documents(task_vars))
         self._tell(made, task_vars)
         self.show(terminal.waves_lines(made, mode))
         waves = _early_waves(made, self.reached(task_vars)["control_plane"]) if mode == "harden" else {}
@@ -47,6 +49,10 @@ class ActionModule(ClusterAction):
         diffs = differences.texts(made, self.controls())
         self.show(differences.lines(diffs))  # Ansible shows those of a changed task only, and planning changes nothing
         return {**published, "diff": [{"prepared": text} for text in diffs]}
+
+    def _documents(self, task_vars: dict[str, Any]) -> dict[str, dict[str, str]]:
+        """What the control planes' part of the plan is made from, as it is now."""
+        return second_look.documents(self.spool().all("observation"), self.reached(task_vars)["control_plane"])
 
     def _tell(self, made: Mapping[str, Any], task_vars: dict[str, Any]) -> None:
         """Print what will be done; what is not as it should be is counted as the report counts it."""
@@ -58,14 +64,15 @@ class ActionModule(ClusterAction):
         """Before the control planes are touched: the same plan must come out again, less what a gate holds back."""
         spool = self.spool()
         predicted, fresh = spool.get("plan", "first"), self.plan_now(task_vars, CONTROL_PLANES)
-        found = stages.surprises(predicted, fresh)
+        planes = self.reached(task_vars)["control_plane"]
+        found = second_look.surprises(predicted, fresh, planes, spool.get("plan", "documents"), self._documents(task_vars))
         if found:
-            raise self.failed(task_vars, [surprise.as_error("look at what has changed and run again") for surprise in found])
+            raise self.failed(task_vars, [surprise.as_error(LOOK) for surprise in found])
         spool.put("plan", "second", fresh)
         self.show(
-            terminal.Line(f"{'held':<{terminal.LABEL}}{terminal.clean(text)}", "notice") for text in stages.given_up(predicted, fresh)
+            terminal.Line(f"{'held':<{terminal.LABEL}}{terminal.clean(text)}", "notice") for text in second_look.given_up(predicted, fresh)
         )
-        late = {name: fresh["waves"][name] for name in stages.LATE_WAVES}
+        late = {name: fresh["waves"][name] for name in second_look.LATE_WAVES}
         return {**self._publish(fresh, {**spool.get("run", "waves"), **late}), "changed": False}
 
     def _publish(self, made: Mapping[str, Any], waves: dict[str, list[str]]) -> dict[str, Any]:
@@ -94,10 +101,10 @@ def _early_waves(made: Mapping[str, Any], control_planes: list[str]) -> dict[str
     """The waves that need no second look, and who takes part in what comes between and after the waves."""
     waves = made["waves"]
     touched = {host for hosts in waves.values() for host in hosts}
-    late = any(waves[name] for name in ("certificates", *stages.LATE_WAVES))
+    late = any(waves[name] for name in ("certificates", *second_look.LATE_WAVES))
     elected = [host for name in ("cluster", "certificates", "kube_proxy", "control_planes") for host in waves[name]] + control_planes
     return {
-        **{name: hosts for name, hosts in waves.items() if name not in stages.LATE_WAVES},
+        **{name: hosts for name, hosts in waves.items() if name not in second_look.LATE_WAVES},
         "elected": elected[:1],
         "observe_again": control_planes if late else [],
         "plan_again": control_planes[:1] if late else [],

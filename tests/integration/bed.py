@@ -9,6 +9,7 @@ import json
 import os
 import re
 import subprocess
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,14 +18,21 @@ import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
 
-# Everything a run may write, and the start of every process that it may restart.
+# Everything a run may write (F: mode, owner and target of a path, D: digest of a file, S: kernel setting), and every process that it may
+# restart (P: process id, start, digest of its command line).
 FINGERPRINT = r"""
-find /etc/kubernetes /var/lib/kubelet/config.yaml /var/lib/kubelet/kubeadm-flags.env /var/lib/kubelet/pki /usr/lib/systemd/system/kubelet.service.d \
-  /etc/systemd/system /usr/local/lib/ninepaths /var/lib/etcd -maxdepth 3 \( -type f -o -type l -o -type d \) -not -path '*/member*' -not -path '*/.wal*' \
-  -printf '%p %m %u:%g %l\n' 2>/dev/null | sort
-find /etc/kubernetes /var/lib/kubelet/config.yaml -type f -exec sha256sum {} + 2>/dev/null | sort -k2
+kubelet='/var/lib/kubelet/config.yaml /var/lib/kubelet/instance-config.yaml /var/lib/kubelet/kubeadm-flags.env /etc/default/kubelet /var/lib/kubelet/pki'
+find /etc/kubernetes /etc/cni/net.d $kubelet \
+  /usr/lib/systemd/system/kubelet.service /usr/lib/systemd/system/kubelet.service.d /etc/systemd/system /usr/local/lib/ninepaths /var/lib/etcd \
+  -maxdepth 3 \( -type f -o -type l -o -type d \) -not -path '*/member/*' -not -path '*/.wal*' -printf 'F %p %m %u:%g %l\n' 2>/dev/null | sort
+find /etc/kubernetes /etc/cni/net.d $kubelet /usr/local/lib/ninepaths /etc/systemd/system -type f -exec sha256sum {} + 2>/dev/null | sort -k2 | sed 's/^/D /'
 for name in kubelet kube-apiserver kube-controller-manager kube-scheduler etcd; do
-  for pid in $(pgrep -x "$(echo $name | cut -c1-15)"); do echo "$name $pid $(awk '{print $22}' /proc/$pid/stat)"; done
+  for pid in $(pgrep -x "$(echo $name | cut -c1-15)"); do
+    echo "P $name $pid $(awk '{print $22}' /proc/$pid/stat) $(sha256sum </proc/$pid/cmdline | cut -c1-64)"
+  done
+done
+for name in vm.overcommit_memory vm.panic_on_oom kernel.panic kernel.panic_on_oops kernel.keys.root_maxkeys kernel.keys.root_maxbytes; do
+  echo "S $name $(sysctl -n $name)"
 done
 """
 
@@ -96,13 +104,17 @@ class Bed:
         target.write_text(yaml.safe_dump(inventory), encoding="utf-8")
         return target
 
-    def playbook(self, name: str, *arguments: str, inventory: Path | None = None, timeout: float = 1800) -> Playbook:
+    def playbook(
+        self, name: str, *arguments: str, inventory: Path | None = None, timeout: float = 1800, environment: Mapping[str, str] | None = None
+    ) -> Playbook:
         """Run one of the collection's playbooks; never raises for a failed play."""
-        return self.play(ROOT / "playbooks" / f"{name}.yml", *arguments, inventory=inventory, timeout=timeout)
+        return self.play(ROOT / "playbooks" / f"{name}.yml", *arguments, inventory=inventory, timeout=timeout, environment=environment)
 
-    def play(self, file: Path, *arguments: str, inventory: Path | None = None, timeout: float = 1800) -> Playbook:
+    def play(
+        self, file: Path, *arguments: str, inventory: Path | None = None, timeout: float = 1800, environment: Mapping[str, str] | None = None
+    ) -> Playbook:
         """Run any playbook; never raises for a failed play."""
         argv = ["ansible-playbook", "-i", str(inventory or self.folder / "inventory.yml"), str(file), *arguments]
-        environment = {**os.environ, "ANSIBLE_NOCOLOR": "1", "ANSIBLE_FORCE_COLOR": "0"}
-        done = subprocess.run(argv, capture_output=True, text=True, timeout=timeout, check=False, cwd=ROOT, env=environment)
+        variables = {**os.environ, "ANSIBLE_NOCOLOR": "1", "ANSIBLE_FORCE_COLOR": "0", **(environment or {})}
+        done = subprocess.run(argv, capture_output=True, text=True, timeout=timeout, check=False, cwd=ROOT, env=variables)
         return Playbook(done.returncode, done.stdout + done.stderr)

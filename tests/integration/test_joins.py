@@ -84,7 +84,7 @@ def settled(bed: Bed, joined: dict[str, str], tmp_path_factory: pytest.TempPathF
 
 def processes(fingerprint: str) -> list[str]:
     """Lines that name a process and its start."""
-    return [line for line in fingerprint.splitlines() if line.startswith(("kube", "etcd"))]
+    return [line for line in fingerprint.splitlines() if line.startswith("P ")]
 
 
 def test_until_then_harden_says_what_is_missing(bed: Bed, machines: Path, hardened: dict[str, str]) -> None:

@@ -122,15 +122,9 @@ def check(host: Machine, change: FileChange) -> Found:
     found, before = look(host, change.path), change.before
     if found.type != before["type"]:
         raise PreconditionError(f"{change.path} is {found.type}, the plan saw {before['type']}", AGAIN)
-    kept = change.type == "file" and change.content is None  # whoever owns the content may go on writing it
-    wanted = {"sha256": None if kept else before.get("sha256"), "uid": before.get("uid"), "gid": before.get("gid"), "mode": before.get("mode")}
-    if wanted["mode"] is not None:
-        wanted["mode"] = int(wanted["mode"], 8)
-    differing = [
-        name for name, value in wanted.items() if value is not None and value != getattr(found, name) and getattr(found, name) is not None
-    ]
+    differing = _differing(change, found)
     if differing:
-        raise PreconditionError(f"{change.path}: {', '.join(differing)} changed since it was observed", AGAIN)
+        raise PreconditionError(f"{change.path} was changed since it was observed: {', '.join(differing)}", AGAIN)
     if change.type != "absent" and found.type not in ("absent", change.type):
         raise PreconditionError(
             f"{change.path} is a {found.type} where a {change.type} is expected", "look at who put it there; ninepaths does not replace it"
@@ -145,3 +139,17 @@ def check(host: Machine, change: FileChange) -> Found:
     if not parent:
         raise PreconditionError(f"{change.path} has no parent directory", AGAIN)
     return found
+
+
+def _differing(change: FileChange, found: Found) -> list[str]:
+    """What of a path is not as the plan saw it, in words. Where attributes alone change, whoever owns the content may go on writing it."""
+    before, words = change.before, []
+    kept = change.type == "file" and change.content is None
+    if not kept and None not in (before.get("sha256"), found.sha256) and before["sha256"] != found.sha256:
+        words.append(f"its content (sha256 {str(before['sha256'])[:12]} → {str(found.sha256)[:12]})")
+    if None not in (before.get("mode"), found.mode) and int(before["mode"], 8) != found.mode:
+        words.append(f"its mode ({before['mode']} → {found.mode:04o})")
+    for name, who in (("uid", "owner"), ("gid", "group")):
+        if None not in (before.get(name), getattr(found, name)) and before[name] != getattr(found, name):
+            words.append(f"its {who} ({before[name]} → {getattr(found, name)})")
+    return words

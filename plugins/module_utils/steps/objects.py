@@ -55,8 +55,9 @@ class ConfigMap(Plain):
 
     def _read_as_planned(self) -> dict[str, Any]:
         found = self._read()
-        if found["metadata"]["resourceVersion"] != self.step["resource_version"]:
-            raise PreconditionError(f"{self.what} was changed since it was observed", changes.AGAIN)
+        now, seen = found["metadata"]["resourceVersion"], self.step["resource_version"]
+        if now != seen:
+            raise PreconditionError(f"{self.what} was changed since it was observed (resourceVersion {seen} → {now})", changes.AGAIN)
         return found
 
     def check(self) -> None:

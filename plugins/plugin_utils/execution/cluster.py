@@ -117,7 +117,8 @@ class ClusterAction(NinepathsAction):
         _report, path = self.conclude(task_vars)
         self.show(terminal.error_lines(errors, str(path)))
         more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
-        return ActionError(str(errors[0].get("host") or ""), f"{errors[0]['cause']}{more}")
+        where = f"{errors[0]['file']}: " if errors[0].get("file") else ""
+        return ActionError(str(errors[0].get("host") or ""), f"{where}{errors[0]['cause']}{more}")
 
     def conclude(self, task_vars: Mapping[str, Any]) -> tuple[dict[str, Any], Path]:
         """Write the report of everything that the spool holds; returns it and its path."""

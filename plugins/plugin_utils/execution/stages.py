@@ -1,7 +1,7 @@
 # Copyright: ninepaths contributors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Is what we see now what was predicted? Compared between the waves of a run; no I/O."""
+"""What a job restarts, and whether a kubelet runs with what was planned for it; no I/O."""
 
 from __future__ import annotations
 
@@ -9,50 +9,21 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
-LATE_WAVES = ("control_planes", "cluster")
 UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}
 PART = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|us|µs|ns|h|m|s)")
 DURATION = re.compile(f"(?:{PART.pattern})+")
-Key = tuple[str, str, str]
 
 
 class Surprise(NamedTuple):
-    """What is not as predicted, on which host."""
+    """What is not as predicted: on which host, and in which file or object where it is about one."""
 
     host: str
     cause: str
+    file: str | None = None
 
     def as_error(self, advice: str) -> dict[str, Any]:
         """For the report's `errors`."""
-        return {"host": self.host, "file": None, "cause": self.cause, "advice": advice}
-
-
-def surprises(predicted: Mapping[str, Any], fresh: Mapping[str, Any]) -> list[Surprise]:
-    """Changes of the late waves that a fresh plan has and the predicted one had not.
-
-    A change that serves fewer controls than predicted is no surprise: the others are held by now. The same controls must lead to
-    the same bytes from the same bytes.
-    """
-    known = _changes(predicted)
-    found = []
-    for key, change in _changes(fresh).items():
-        host, _wave, target = key
-        before = known.get(key)
-        if before is None:
-            found.append(Surprise(host, f"{target} is to change ({_controls(change)}), which was not planned when this run began"))
-        elif not set(change["controls"]) <= set(before["controls"]):
-            new = sorted(set(change["controls"]) - set(before["controls"]))
-            found.append(Surprise(host, f"{target} is now to change for {', '.join(new)} as well, which was not planned"))
-        elif _sides(change) != _sides(before) and set(change["controls"]) == set(before["controls"]):
-            found.append(Surprise(host, f"{target} is no longer what this run planned for; somebody else has changed it"))
-    return found
-
-
-def given_up(predicted: Mapping[str, Any], fresh: Mapping[str, Any]) -> list[str]:
-    """Controls of the late waves that were to change and are held by now, each with its reason."""
-    held = {(entry["control"], host): entry["reason"] for entry in fresh["held"] for host in entry["hosts"]}
-    planned = {(control, host) for (host, _wave, _target), change in _changes(predicted).items() for control in change["controls"]}
-    return sorted({f"{control}: {held[(control, host)]}" for control, host in planned if (control, host) in held})
+        return {"host": self.host, "file": self.file, "cause": self.cause, "advice": advice}
 
 
 def kubelet_differences(plan: Mapping[str, Any], controls: Iterable[Any], host: str, kubelet: Mapping[str, Any] | None) -> list[Surprise]:
@@ -95,22 +66,6 @@ def restarts_of(job: Mapping[str, Any]) -> dict[str, int]:
         elif step["op"] == "configmap" and step["name"] == "kube-proxy":
             found["kube-proxy"] = 1
     return found
-
-
-def _changes(plan: Mapping[str, Any]) -> dict[Key, Mapping[str, Any]]:
-    return {
-        (change["host"], change["wave"], change.get("file") or change.get("object")): change
-        for change in plan["changes"]
-        if change["wave"] in LATE_WAVES
-    }
-
-
-def _sides(change: Mapping[str, Any]) -> tuple[Any, Any]:
-    return change["before_sha256"], change["after_sha256"]
-
-
-def _controls(change: Mapping[str, Any]) -> str:
-    return ", ".join(change["controls"])
 
 
 def _same(running: Any, planned: Any) -> bool:

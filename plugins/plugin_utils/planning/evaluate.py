@@ -19,7 +19,7 @@ from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.planning.comp
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.planning.drafts import ROOT, Edit, HostDraft, PodRoll, reasons
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.planning.judge import NOT_OFFERED, Item, Verdict, judge
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.planning.kubelet_target import KubeletTarget, layer_edits
-from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.planning.model import Outcome, PlanError
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.planning.model import Outcome, PlanError, sha256
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.planning.observed import KUBELET_PKI, OWN_DIRECTORY, Component, Host, Kubelet
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.planning.targets import Around
 
@@ -66,7 +66,7 @@ def component(host: Host, found: Component, draft: HostDraft, selected: Sequence
             text = static_pod.with_probe_host(text, bind, str(flags["bind-address"]))
         if text == found.pod.text and changed:
             # The arguments stay, so nothing else would make the kubelet start the component anew.
-            text = static_pod.with_annotation(text, RESTARTED_FOR, _versions(host, changed))
+            text = static_pod.with_annotation(text, RESTARTED_FOR, _mark(found, changed))
         if text == found.pod.text:
             return verdict
         after = host.knowledge.pod(text, found.name)
@@ -91,10 +91,13 @@ def _restarted(outcome: Outcome, found: Component, documents: Sequence[Item], ch
     return replace(outcome, reason=reason)
 
 
-def _versions(host: Host, paths: Sequence[str]) -> str:
-    """What stands at these paths now: another change of theirs is another restart."""
-    seen = [(path.rpartition("/")[2], host.file(path)) for path in sorted(paths)]
-    return " ".join(f"{name}@{str(entry.get('sha256'))[:12]}-{int(entry.get('mtime') or 0)}" for name, entry in seen)
+def _mark(found: Component, paths: Sequence[str]) -> str:
+    """Another text than any that the manifest has had: it stands for the manifest as it is.
+
+    It must not stand for what lies at the paths, which is put right before the second look plans the same manifest once more.
+    """
+    names = " ".join(path.rpartition("/")[2] for path in sorted(paths))
+    return f"{names}@{sha256(found.pod.text.encode())[:12]}"
 
 
 def _flags(host: Host, found: Component, verdict: Verdict) -> dict[str, str | None]:

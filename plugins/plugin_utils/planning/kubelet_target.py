@@ -170,7 +170,10 @@ class _KubeletView:
 
 
 def layer_edits(target: KubeletTarget, item: Item, value: Value | None) -> dict[str, Value | None]:
-    """What each file of the kubelet's configuration has to hold for an applied control, by path: the base file, and weaker drop-ins."""
+    """What each file of the kubelet's configuration has to hold for an applied control, by path: the base file, and weaker drop-ins.
+
+    A base file that says nothing is left alone where that is enough for the control: then only what is weaker above it changes.
+    """
     kubelet = target.kubelet
     found: dict[str, Value | None] = {}
     if kubelet.base is not None and kubelet.path and not _has(kubelet.base, item, value):
@@ -186,4 +189,4 @@ def layer_edits(target: KubeletTarget, item: Item, value: Value | None) -> dict[
 
 def _has(config: ConfigFile, item: Item, value: Value | None) -> bool:
     inside = typed(item.key, config.get(item.key), item.rule.wanted)
-    return inside is not None and satisfied(item.rule, inside) if value is not None else inside is None
+    return satisfied(item.rule, inside) if value is not None else inside is None

@@ -136,7 +136,7 @@ class _Arguments:
             self.source.warnings.append(f"{self.component}: --{key} {reason}; {_LOST}")
             return config
         changed = kubeadm_config.with_argument(config, self.component, key, None if final is None else show(final))
-        for item in items:
+        for item in [item for item in items if not satisfied(item.rule, there)] or items:  # not those beside it that are met
             self._served(item, there, final)
         return self._mounted(changed, own, (show(final),))
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.reporting.excuses import failed
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.reporting.prediction import predicted
 
 SCHEMA = 1
 PATHS: Mapping[int, str] = {
@@ -84,6 +85,7 @@ def build(
         "hosts": _hosts(facts),
         "paths": _paths(facts, controls, now, _earlier(first)),
         "restarts": _restarts(facts, planned),
+        "predicted": predicted(planned),
         "held": list(now.get("held", [])),
         "warnings": [*([facts.partial] if facts.partial else []), *now.get("warnings", [])],
         "serving_certificates": serving_certificates(facts.observations.values()),

@@ -80,7 +80,7 @@ def test_workers_alone_need_no_second_plan(act):
 
 def test_a_surprise_stops_before_the_control_planes(act):
     act(made({"control_planes": ["cp1"]}))
-    with pytest.raises(ActionError, match="cp2: /x is to change"):
+    with pytest.raises(ActionError, match="cp2: /x: it is to change"):
         act(made({"control_planes": ["cp1", "cp2"]}), options={"stage": "control_planes"})
 
 

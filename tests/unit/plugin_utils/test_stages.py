@@ -1,6 +1,6 @@
 # Copyright: ninepaths contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Between the waves: what is a surprise, what was only given up, and whether a kubelet runs with what was written."""
+"""Between the waves: whether a kubelet runs with what was written, and what a job restarts."""
 
 from __future__ import annotations
 
@@ -8,50 +8,6 @@ from typing import Any
 
 import pytest
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.execution import stages
-
-
-def change(controls: list[str], wave: str = "control_planes", before: str = "0", after: str = "1", **more: Any) -> dict[str, Any]:
-    return {"host": "cp1", "wave": wave, "file": "/m/a.yaml", "controls": controls, "before_sha256": before, "after_sha256": after, **more}
-
-
-def plan(*changes: dict[str, Any], held: Any = ()) -> dict[str, Any]:
-    return {"changes": list(changes), "held": list(held), "controls": []}
-
-
-@pytest.mark.parametrize(
-    ("predicted", "fresh", "words"),
-    [
-        ([change(["a", "b"])], [change(["a", "b"])], None),
-        ([change(["a", "b"])], [change(["a"], after="2")], None),
-        ([change(["a"])], [], None),
-        ([], [change(["a"], wave="kubelets")], None),
-        ([], [change(["a"])], "not planned when this run began"),
-        ([change(["a"])], [change(["a", "b"], after="2")], "for b as well"),
-        ([change(["a"])], [change(["a"], after="2")], "somebody else has changed it"),
-        ([change(["a"])], [change(["a"], before="9")], "somebody else has changed it"),
-        ([change(["a"])], [{**change(["a"]), "host": "cp2"}], "not planned when this run began"),
-    ],
-    ids=["same", "one held", "all held", "an early wave", "new file", "new control", "other result", "other file", "other host"],
-)
-def test_surprises(predicted, fresh, words):
-    found = stages.surprises(plan(*predicted), plan(*fresh))
-    assert [words in surprise.cause for surprise in found] == ([True] if words else [])
-
-
-def test_objects_are_compared_as_files_are():
-    thing = {key: value for key, value in change(["a"], wave="cluster").items() if key != "file"} | {
-        "object": "ConfigMap kube-system/kubeadm-config"
-    }
-    assert stages.surprises(plan(thing), plan(thing)) == []
-    assert len(stages.surprises(plan(), plan(thing))) == 1
-
-
-def test_what_is_given_up_is_named_with_its_reason():
-    held = [
-        {"control": "a", "hosts": ["cp1"], "reason": "w3 serves no signed certificate"},
-        {"control": "x", "hosts": ["cp1"], "reason": "was held before"},
-    ]
-    assert stages.given_up(plan(change(["a", "b"])), plan(change(["b"], after="2"), held=held)) == ["a: w3 serves no signed certificate"]
 
 
 class Control:
