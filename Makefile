@@ -55,6 +55,12 @@ integration: setup ## Develop: try bad input on a real cluster, and the collecti
 integration-long: setup ## Develop: the letter of cis-level-2, logs while kubelets change, kube-proxy's roll
 	@tests/with-bed tests-long $(BIN)/python -m pytest -m changes_cluster tests/integration
 
+drift-short: setup ## Develop: a dozen kinds of drift by hand, and what --check predicts
+	@tests/with-bed drift $(BIN)/python -m pytest -m short tests/drift
+
+drift: setup ## Develop: every control broken by hand, one by one and at random, and repaired (two hours)
+	@tests/with-bed drift $(BIN)/python -m pytest tests/drift
+
 joins: setup ## Develop: a worker and a control plane join a hardened 3+1 cluster
 	@CONTROL_PLANES=3 tests/with-bed tests-joins $(BIN)/python -m pytest -m joins tests/integration
 
@@ -80,7 +86,7 @@ test: ## Use: run everything that CI runs, on real clusters (under 60 minutes on
 versions: setup ## Develop: harden a cluster of each supported minor, and one with Python 3.9: VERSIONS="1.31 1.36/bullseye"
 	@$(BIN)/python -m tests.versions
 
-test-long: test integration-long joins faults-long versions ## Develop: run everything that CI runs, the live tests that change a cluster, and versions
+test-long: test integration-long drift joins faults-long versions ## Develop: run everything that CI runs, the live tests that change a cluster, and versions
 
 demo: setup ## Use: start a real two-node cluster on this machine and harden it, with kube-bench before and after
 	@tests/demo
@@ -91,4 +97,5 @@ docs: setup ## Maintain: write the generated pages docs/controls.md and docs/var
 flags: setup ## Maintain: read flags, types and defaults from the binaries of every supported minor
 	@tools/flags/generate
 
-.PHONY: help setup collection-link lock lint unit sanity integration integration-long joins faults faults-long reliability molecule molecule-ha versions test test-long demo docs flags
+.PHONY: help setup collection-link lock lint unit sanity integration integration-long drift drift-short joins faults faults-long reliability molecule molecule-ha \
+  versions test test-long demo docs flags

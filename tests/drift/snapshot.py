@@ -6,16 +6,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
 import yaml
 
-from tests.integration.bed import Bed
+from tests.integration.bed import FINGERPRINT, Bed
 
 CONFIGMAPS = ("kubeadm-config", "kubelet-config", "kube-proxy")
 KUBELET_CONFIG = "/var/lib/kubelet/config.yaml"
 MANIFESTS = "/etc/kubernetes/manifests/"
+# Manifests and the kubelet's configuration, whose meaning is compared as well.
+TEXTS = f"""
+for file in {MANIFESTS}*.yaml {KUBELET_CONFIG}; do [ -e $file ] && echo "=== $file" && cat $file && echo; done; true
+"""
 
 
 @dataclass(frozen=True)
@@ -49,24 +54,26 @@ class Snapshot:
 
 def take(bed: Bed) -> Snapshot:
     """Look at everything that a run may touch."""
-    nodes = {name: _node(text, _texts(bed, name)) for name, text in bed.fingerprint().items()}
-    document = json.loads(bed.kubectl("-n", "kube-system", "get", "configmap", *CONFIGMAPS, "-o", "json"))
-    return Snapshot(nodes, {item["metadata"]["name"]: item["data"] for item in document["items"]})
+    with ThreadPoolExecutor() as pool:
+        objects = pool.submit(bed.kubectl, "-n", "kube-system", "get", "configmap", *CONFIGMAPS, "-o", "json")
+        nodes = _nodes(bed, pool)
+        return Snapshot(nodes, {item["metadata"]["name"]: item["data"] for item in json.loads(objects.result())["items"]})
 
 
 def take_nodes(bed: Bed) -> Snapshot:
     """The same where no apiserver answers."""
-    return Snapshot({name: _node(text, {}) for name, text in bed.fingerprint().items()}, {})
+    with ThreadPoolExecutor() as pool:
+        return Snapshot(_nodes(bed, pool), {})
 
 
-def _texts(bed: Bed, node: str) -> dict[str, str]:
-    """Manifests and the kubelet's configuration, whose meaning is compared as well."""
-    script = f"for file in {MANIFESTS}*.yaml {KUBELET_CONFIG}; do [ -e $file ] && echo \"=== $file\" && cat $file && echo; done; true"
-    parts = bed.root(node, script).split("=== ")[1:]
-    return {head.strip(): text for part in parts for head, _newline, text in [part.partition("\n")]}
+def _nodes(bed: Bed, pool: ThreadPoolExecutor) -> dict[str, Node]:
+    found = pool.map(lambda name: bed.root(name, FINGERPRINT + TEXTS), bed.nodes)
+    return {name: _node(text) for name, text in zip(bed.nodes, found, strict=True)}
 
 
-def _node(fingerprint: str, texts: Mapping[str, str]) -> Node:
+def _node(text: str) -> Node:
+    fingerprint, *parts = text.split("=== ")
+    texts = {head.strip(): body for part in parts for head, _newline, body in [part.partition("\n")]}
     lines = [line.split(" ") for line in fingerprint.splitlines()]
     digests = {" ".join(rest[1:]).strip(): rest[0] for kind, *rest in lines if kind == "D"}
     files = {path: File(mode.zfill(4), owner, target, digests.get(path)) for kind, path, mode, owner, target in _padded(lines) if kind == "F"}

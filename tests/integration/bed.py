@@ -22,10 +22,10 @@ ROOT = Path(__file__).resolve().parents[2]
 # restart (P: process id, start, digest of its command line).
 FINGERPRINT = r"""
 kubelet='/var/lib/kubelet/config.yaml /var/lib/kubelet/instance-config.yaml /var/lib/kubelet/kubeadm-flags.env /etc/default/kubelet /var/lib/kubelet/pki'
-find /etc/kubernetes /etc/cni/net.d $kubelet \
-  /usr/lib/systemd/system/kubelet.service /usr/lib/systemd/system/kubelet.service.d /etc/systemd/system /usr/local/lib/ninepaths /var/lib/etcd \
+units='/etc/systemd/system /usr/lib/systemd/system/kubelet.service /usr/lib/systemd/system/kubelet.service.d'
+find /etc/kubernetes /etc/cni/net.d $kubelet $units /usr/local/lib/ninepaths /var/lib/etcd \
   -maxdepth 3 \( -type f -o -type l -o -type d \) -not -path '*/member/*' -not -path '*/.wal*' -printf 'F %p %m %u:%g %l\n' 2>/dev/null | sort
-find /etc/kubernetes /etc/cni/net.d $kubelet /usr/local/lib/ninepaths /etc/systemd/system -type f -exec sha256sum {} + 2>/dev/null | sort -k2 | sed 's/^/D /'
+find /etc/kubernetes /etc/cni/net.d $kubelet $units /usr/local/lib/ninepaths -type f -exec sha256sum {} + 2>/dev/null | sort -k2 | sed 's/^/D /'
 for name in kubelet kube-apiserver kube-controller-manager kube-scheduler etcd; do
   for pid in $(pgrep -x "$(echo $name | cut -c1-15)"); do
     echo "P $name $pid $(awk '{print $22}' /proc/$pid/stat) $(sha256sum </proc/$pid/cmdline | cut -c1-64)"

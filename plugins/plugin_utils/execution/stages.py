@@ -69,7 +69,9 @@ def restarts_of(job: Mapping[str, Any]) -> dict[str, int]:
 
 
 def _same(running: Any, planned: Any) -> bool:
-    """Whether two values mean the same; the kubelet writes a duration of 4h as 4h0m0s."""
+    """Whether two values mean the same; the kubelet writes a duration of 4h as 4h0m0s, and leaves a number of 0 out."""
+    if running is None and planned == 0 and not isinstance(planned, bool):
+        return True
     left, right = _shown(running), _shown(planned)
     return left == right or (_seconds(left) is not None and _seconds(left) == _seconds(right))
 

@@ -83,7 +83,7 @@ def build(
         "finished": facts.finished,
         "plan_digest": planned.get("digest"),
         "hosts": _hosts(facts),
-        "paths": _paths(facts, controls, now, _earlier(first)),
+        "paths": _paths(facts, controls, [*now.get("controls", []), *_written(now, first)], _earlier(first)),
         "restarts": _restarts(facts, planned),
         "predicted": predicted(planned),
         "held": list(now.get("held", [])),
@@ -180,12 +180,23 @@ def _earlier(first: Mapping[str, Any] | None) -> dict[tuple[str, str], tuple[Any
     return {(entry["id"], entry["host"]): (entry["before"], entry["after"]) for entry in entries if entry["status"] == "change"}
 
 
+def _written(now: Mapping[str, Any], first: Mapping[str, Any] | None) -> list[dict[str, Any]]:
+    """Controls that the cluster's own documents now say. A plan names these only where they do not, and what is held goes unsaid there."""
+    still = {(entry["id"], entry["host"]) for entry in now.get("controls", [])}
+    unmet = {entry["id"] for entry in now.get("controls", []) if entry["status"] != "ok"}
+    return [
+        {**entry, "status": "ok", "before": entry["after"], "reason": ""}
+        for entry in (first or {}).get("controls", [])
+        if entry["status"] == "change" and entry["host"] is None and (entry["id"], None) not in still and entry["id"] not in unmet
+    ]
+
+
 def _paths(
-    facts: RunFacts, controls: Iterable[Any], plan: Mapping[str, Any], earlier: Mapping[tuple[str, str], tuple[Any, Any]]
+    facts: RunFacts, controls: Iterable[Any], entries: Iterable[Mapping[str, Any]], earlier: Mapping[tuple[str, str], tuple[Any, Any]]
 ) -> list[dict[str, Any]]:
     known = {control.id: control for control in controls}
     rows: dict[int, dict[str, dict[str, Any]]] = {number: {} for number in PATHS}
-    for entry in plan.get("controls", []):
+    for entry in entries:
         mended = (entry["id"], entry["host"]) in earlier and entry["status"] == "ok"
         row = {**{key: entry.get(key) for key in SAME}, "changed": mended}
         if mended:

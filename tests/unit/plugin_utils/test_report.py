@@ -116,6 +116,15 @@ def test_of_files_that_the_run_mended_it_shows_what_was_planned():
     assert (row["before"], row["after"]) == ("/x: 0644", "/x: 0600")
 
 
+def test_what_was_written_into_the_clusters_own_documents_was_changed_by_the_run():
+    """A plan names those controls only as long as a document does not say them."""
+    first = plan(outcome("change", None, "no", "yes"), outcome("ok"))
+    done = rows(reporting.build(FACTS, CONTROLS, plan(outcome("ok")), first))
+    assert [(row["hosts"], row["before"], row["after"], row["status"]) for row in done if row["changed"]] == [([None], "no", "yes", "ok")]
+    for left in (outcome("change", None, "no", "yes"), outcome("held")):
+        assert not any(row["changed"] for row in rows(reporting.build(FACTS, CONTROLS, plan(left), first)))
+
+
 def test_restarts_are_those_that_happened_in_a_harden_run_and_the_predicted_ones_else():
     results = [
         {"host": "cp1", "changed": True, "restarts": {"kubelet": 1, "etcd": 1}},

@@ -19,6 +19,7 @@ CONTROLS = [
     Control("anon", "authentication.anonymous.enabled"),
     Control("idle", "streamingConnectionIdleTimeout"),
     Control("ciphers", "tlsCipherSuites"),
+    Control("port", "readOnlyPort"),
     Control("flag", None),
 ]
 
@@ -36,6 +37,9 @@ def outcome(name: str, after: Any, status: str = "change", host: str = "w1") -> 
         ([outcome("anon", False)], {"authentication": {}}, 1),
         ([outcome("idle", "4h")], {"streamingConnectionIdleTimeout": "4h0m0s"}, 0),
         ([outcome("idle", "4h")], {"streamingConnectionIdleTimeout": "0s"}, 1),
+        ([outcome("port", 0)], {}, 0),
+        ([outcome("port", 0)], {"readOnlyPort": 10255}, 1),
+        ([outcome("port", 10255)], {}, 1),
         ([outcome("ciphers", ["A", "B"])], {"tlsCipherSuites": ["A", "B"]}, 0),
         ([outcome("ciphers", "A,B")], {"tlsCipherSuites": ["A"]}, 1),
         ([outcome("flag", "x"), outcome("anon", False, "held"), outcome("anon", False, host="w2")], {}, 0),
