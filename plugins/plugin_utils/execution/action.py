@@ -180,6 +180,8 @@ class NinepathsAction(ActionBase):  # type: ignore[misc]  # Ansible has no types
             raise type(error)(f"{host}: cannot be reached: {reason}") from None  # it would be said twice
         except AnsibleError as error:  # the become plugins report a missing or wrong password this way
             raise self._refusal(host, str(error), interpreter) from error
+        if done["rc"] < 0:  # the ssh plugin takes only 255 for a lost connection, but its process may have been killed
+            raise AnsibleConnectionFailure(f"{host}: cannot be reached: the connection's own process was ended by signal {-done['rc']}")
         try:
             return bundle.parse(done["stdout"])
         except bundle.ProgramError as error:
