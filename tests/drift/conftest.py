@@ -67,6 +67,11 @@ def checked(live: Live) -> Checked:
 @pytest.fixture(scope="session")
 def hardened(live: Live, checked: Checked) -> Hardened:
     """The bed after exactly the plan that --check has shown."""
-    run = live.run("harden", "-e", f"ninepaths_plan={checked.run.report['plan_digest']}")
+    run = live.run("harden", *pinned(checked.run))
     assert run.playbook.rc == 0, run.playbook.output
     return Hardened(run, live.snapshot())
+
+
+def pinned(run: Run) -> list[str]:
+    """That plan or nothing."""
+    return ["-e", f"ninepaths_plan={run.report['plan_digest']}"]

@@ -52,6 +52,7 @@ SHORT = {
     "sysctl-panic",
     "terminated-pod-gc-threshold",
 }
+LOST_WITHIN = 180.0  # seconds until the kubelet has taken a manifest up
 # Where all control-plane components of one host hang on another: what may restart with it.
 WITH_IT = {"etcd": {"kube-apiserver", "kube-controller-manager", "kube-scheduler"}, "kube-apiserver": {"kube-controller-manager", "kube-scheduler"}}
 
@@ -176,14 +177,15 @@ def test_an_outage_is_named_and_nothing_is_touched(live: Live, hardened: Hardene
     assert hardened and isinstance(case.edit, edits.Flags)
     live.hand.write_manifest(case.edit)
     try:
-        while live.bed.kubectl("get", "--raw", "/readyz", check=False, timeout=60) == "ok":
+        end = time.monotonic() + LOST_WITHIN
+        while live.bed.kubectl("get", "nodes", check=False, timeout=60):
+            assert time.monotonic() < end, f"{case.name} takes nothing away"
             time.sleep(1)
         before = without_processes(take_nodes(live.bed))
         for playbook in ("audit", "harden"):
             run = live.run(playbook)
             assert run.playbook.rc == 2 and run.playbook.changed == 0, run.playbook.output
             assert live.hand.plane in {error["host"] for error in run.report["errors"]}, run.playbook.output
-            assert "nothing was touched" in run.playbook.output, run.playbook.output
         assert changed(before, without_processes(take_nodes(live.bed))) == set()
     finally:
         live.hand.take_back(case.edit.component)
