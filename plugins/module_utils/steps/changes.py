@@ -14,6 +14,7 @@ import stat
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.host import files
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.host.failures import JobError, PreconditionError
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.host.machine import Machine
 
@@ -104,7 +105,7 @@ def look(host: Machine, path: str) -> Found:
         return Found("absent")
     mode, uid, gid = stat.S_IMODE(status.st_mode), status.st_uid, status.st_gid
     if stat.S_ISREG(status.st_mode):
-        return Found("file", digest(host.read(path)), mode, uid, gid)
+        return Found("file", host.sha256(path), mode, uid, gid)
     if stat.S_ISDIR(status.st_mode):
         return Found("dir", None, mode, uid, gid)
     if stat.S_ISLNK(status.st_mode):
@@ -117,8 +118,34 @@ def digest(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
+def _check_way(host: Machine, change: FileChange) -> None:
+    """Nobody but root may lead a change astray with a link, or with a second name of a file. Raises PreconditionError, OSError.
+
+    Where content is written, that goes for the directory itself, too; owner and mode are set on what lies there, never through a link.
+    """
+    parent = os.path.dirname(change.path)
+    attributes = change.type in ("file", "dir") and change.content is None and change.type == change.before["type"]
+    way = files.exposed(files.Host(host.root or "/"), os.path.dirname(parent) if attributes else parent)
+    if way:
+        raise PreconditionError(
+            f"{change.path} lies below {way}, which others than root may change", f"let root own {way} and nobody else write to it, then run again"
+        )
+    if attributes and files.exposed(files.Host(host.root or "/"), parent) and _names(host, change.path) > 1:
+        raise PreconditionError(f"{change.path} has a second name somewhere", "look at who made that hard link, and remove it")
+
+
+def _names(host: Machine, path: str) -> int:
+    """How many names a regular file has."""
+    try:
+        status = os.lstat(host.at(path))
+    except FileNotFoundError:
+        return 0
+    return status.st_nlink if stat.S_ISREG(status.st_mode) else 1
+
+
 def check(host: Machine, change: FileChange) -> Found:
     """Is the path what the plan saw? Returns what lies there; raises PreconditionError that names what differs."""
+    _check_way(host, change)
     found, before = look(host, change.path), change.before
     if found.type != before["type"]:
         raise PreconditionError(f"{change.path} is {found.type}, the plan saw {before['type']}", AGAIN)

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.cluster import approval, csr
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.cluster.api import ApiError
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.cluster.reading import mapping, string, whole
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.host.failures import JobError, PreconditionError, TransactionError, UndoError
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.host.machine import Waiting
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.steps import changes
@@ -55,7 +56,7 @@ class ConfigMap(Plain):
 
     def _read_as_planned(self) -> dict[str, Any]:
         found = self._read()
-        if found["metadata"]["resourceVersion"] != self.step["resource_version"]:
+        if mapping(found, "metadata").get("resourceVersion") != self.step["resource_version"]:
             raise PreconditionError(f"{self.what} was changed since it was observed", changes.AGAIN)
         return found
 
@@ -66,7 +67,7 @@ class ConfigMap(Plain):
     def apply(self) -> None:
         """Back up, replace, roll; another step of the job may have taken minutes since `check`."""
         found = self._read_as_planned()
-        before = {key: (found.get("data") or {}).get(key) for key in self.data}
+        before = {key: string(mapping(found, "data").get(key)) for key in self.data}
         saved = {"data": before, "annotation": self._annotation()}
         files = self.context.machine.files
         backup = f"{self.context.directory}/{self.name.replace(':', '-')}.json"
@@ -80,7 +81,7 @@ class ConfigMap(Plain):
             self._wait_for_rollout()
 
     def _put(self, found: dict[str, Any], data: Mapping[str, Any]) -> None:
-        merged = {**(found.get("data") or {}), **data}
+        merged = {**mapping(found, "data"), **data}
         document = {**found, "data": {key: value for key, value in merged.items() if value is not None}}
         ask(self.what, lambda: self.context.tools.administrator(self.context).put(self.path, document))
 
@@ -90,7 +91,7 @@ class ConfigMap(Plain):
         if saved is None:
             return
         found = self._read()
-        now = {key: (found.get("data") or {}).get(key) for key in self.data}
+        now = {key: string(mapping(found, "data").get(key)) for key in self.data}
         foreign = sorted(key for key in now if now[key] not in (self.data[key], saved["data"][key]))
         if foreign:
             raise UndoError(
@@ -118,23 +119,21 @@ class ConfigMap(Plain):
     def _annotation(self) -> str | None:
         if not self.daemon_set:
             return None
-        metadata = self._daemon_set()["spec"]["template"].get("metadata") or {}
-        value = (metadata.get("annotations") or {}).get(ANNOTATION)
-        return None if value is None else str(value)
+        return string(mapping(self._daemon_set(), "spec", "template", "metadata", "annotations").get(ANNOTATION))
 
     def _roll(self, value: str | None) -> None:
         patch = {"spec": {"template": {"metadata": {"annotations": {ANNOTATION: value}}}}}
         ask(f"DaemonSet {self.object}", lambda: self.context.tools.administrator(self.context).patch(str(self.daemon_set), patch))
 
     def _wait_for_rollout(self) -> None:
-        nodes = int((self._daemon_set().get("status") or {}).get("desiredNumberScheduled") or 0)
+        nodes = whole(mapping(self._daemon_set(), "status").get("desiredNumberScheduled"))
 
         def rolled_out() -> bool:
             found = self._daemon_set()
-            status = found.get("status") or {}
-            wanted = int(status.get("desiredNumberScheduled") or 0)
-            done = min(int(status.get("updatedNumberScheduled") or 0), int(status.get("numberAvailable") or 0))
-            if int(status.get("observedGeneration") or 0) < int(found["metadata"]["generation"]) or done < wanted:
+            status, generation = mapping(found, "status"), whole(mapping(found, "metadata").get("generation"))
+            wanted = whole(status.get("desiredNumberScheduled"))
+            done = min(whole(status.get("updatedNumberScheduled")), whole(status.get("numberAvailable")))
+            if whole(status.get("observedGeneration")) < generation or done < wanted:
                 raise Waiting(f"{done} of {wanted} nodes")
             return True
 

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.host.plain import CONTROL
+
 MAX_BYTES = 1 << 16  # no certificate or request that Kubernetes takes is near this
 
 BOOLEAN, INTEGER, BIT_STRING, OCTET_STRING, NULL, OID = 0x01, 0x02, 0x03, 0x04, 0x05, 0x06
@@ -141,11 +143,11 @@ def text(element: Element) -> str:
 
 
 def decode(content: bytes, codec: str) -> str:
-    """Bytes as text; raises DerError instead of the codec's error, and for NUL, which other readers cut at."""
+    """Bytes as text; raises DerError instead of the codec's error, and for control characters: other readers cut at some of them."""
     try:
         result = content.decode(codec)
     except UnicodeDecodeError as error:
         raise DerError(f"text that is no {codec}") from error
-    if "\0" in result:
-        raise DerError("text with a NUL in it")
+    if CONTROL.search(result):
+        raise DerError("text with a control character in it")
     return result

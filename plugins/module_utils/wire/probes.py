@@ -34,7 +34,7 @@ def perform(probe: Mapping[str, Any]) -> Answer:
     try:
         connection.request("GET", path, headers={"User-Agent": "kube-probe/ninepaths", "Accept": "*/*", "Connection": "close"})
         status = connection.getresponse().status
-    except (OSError, http.client.HTTPException) as error:
+    except (OSError, http.client.HTTPException, ValueError, OverflowError) as error:  # the last two: a host or port that is none
         return Answer(False, f"{path} on port {port}: {_reason(error)}")
     finally:
         connection.close()

@@ -11,6 +11,7 @@ import datetime
 import hashlib
 import re
 import socket
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.wire import der
@@ -34,7 +35,8 @@ CURVES = {"1.2.840.10045.3.1.7": "P256", "1.3.132.0.34": "P384", "1.3.132.0.35":
 OTHER_KEYS = {"1.3.101.112": "Ed25519", "1.3.101.113": "Ed448", "1.2.840.113549.1.1.10": "RSA-PSS"}
 GENERAL_NAMES = {0xA0: "otherName", 0x81: "email", 0xA3: "x400", 0xA4: "directory", 0xA5: "ediParty", 0x86: "uri", 0x88: "registeredID"}
 
-PEM = re.compile(rb"-----BEGIN ([A-Z0-9 ]+)-----\s(.*?)-----END \1-----", re.DOTALL)
+BEGIN = re.compile(rb"-----BEGIN ([A-Z0-9 ]{1,64})-----\s")
+MAX_ENDLESS = 16
 
 
 class Names(NamedTuple):
@@ -58,13 +60,38 @@ class Request(NamedTuple):
 def pem_blocks(data: bytes, label: str) -> list[bytes]:
     """DER of all blocks with this label; others, private keys among them, are not decoded. Raises DerError for broken base64."""
     blocks = []
-    for found in PEM.finditer(data):
-        if found.group(1) == label.encode("ascii"):
+    for name, start, end in _pem(data):
+        if name == label.encode("ascii"):
             try:
-                blocks.append(base64.b64decode(b"".join(found.group(2).split()), validate=True))
+                blocks.append(base64.b64decode(b"".join(data[start:end].split()), validate=True))
             except binascii.Error as error:
                 raise DerError(f"a {label} block that is not base64") from error
     return blocks
+
+
+def is_one_block(data: bytes) -> bool:
+    """Whether a PEM text is one block and nothing else."""
+    text = data.strip()
+    for label, start, end in _pem(text):  # the first one has to begin with the text and to end with it
+        head, tail = b"-----BEGIN " + label + b"-----", b"-----END " + label + b"-----"
+        return text.startswith(head) and start == len(head) + 1 and text[end:] == tail
+    return False
+
+
+def _pem(data: bytes) -> Iterator[tuple[bytes, int, int]]:
+    """Label of each block, and where its content begins and ends. Raises DerError where many have no end: each is looked for once."""
+    endless: set[bytes] = set()
+    begin = BEGIN.search(data)
+    while begin:
+        label = begin.group(1)
+        end = -1 if label in endless else data.find(b"-----END " + label + b"-----", begin.end())
+        if end >= 0:
+            yield label, begin.end(), end
+        else:
+            endless.add(label)
+        if len(endless) > MAX_ENDLESS:
+            raise DerError("blocks without an end")
+        begin = BEGIN.search(data, max(end, begin.end()))
 
 
 def certificates(data: bytes) -> list[dict[str, Any]]:
