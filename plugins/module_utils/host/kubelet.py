@@ -43,8 +43,8 @@ def service(machine: Machine) -> Service:
     """Ask systemd."""
     found = machine.command(["systemctl", "show", "--property=ActiveState,MainPID,ExecMainStartTimestampMonotonic", UNIT])
     values = dict(line.partition("=")[::2] for line in found.stdout.splitlines())
-    started = float(values.get("ExecMainStartTimestampMonotonic") or 0) / 1e6
-    return Service(values.get("ActiveState") == "active", int(values.get("MainPID") or 0), started)
+    started = (plain.number(values.get("ExecMainStartTimestampMonotonic")) or 0) / 1e6
+    return Service(values.get("ActiveState") == "active", plain.number(values.get("MainPID")) or 0, started)
 
 
 def dial(machine: Machine, argv: Sequence[str], listener: Listener) -> tuple[str, int]:

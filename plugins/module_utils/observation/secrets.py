@@ -72,6 +72,17 @@ def masked(words: Sequence[str]) -> tuple[list[str], list[str]]:
     return shown, why
 
 
+def blanked(text: str) -> str:
+    """A line for a person, with the values of secretive flags and variables, passwords in URLs and tokens masked."""
+    for pattern in (_VARIABLE, _FLAG):
+        text = pattern.sub(lambda found: found.group() if not is_secretive(found.group(1)) or _harmless(found.group(2)) else _without_value(found), text)
+    return without_login(text)
+
+
+def _without_value(found: re.Match[str]) -> str:
+    return found.group()[: found.start(2) - found.start()] + MASK
+
+
 def without_login(text: str) -> str:
     """The text with passwords in URLs and tokens masked."""
     return _TOKEN.sub(MASK, _LOGIN.sub(rf"\1{MASK}@", text))

@@ -17,6 +17,7 @@ from ansible_collections.ninepaths.kubernetes.plugins.module_utils.host.machine 
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.steps import changes
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.steps.context import Context, after
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.steps.system_steps import Plain
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.wire import strict_json
 
 ANNOTATION = "ninepaths.io/configuration"
 # Seconds: what a DaemonSet's rollout may take, and what each node adds, since it goes node by node.
@@ -70,7 +71,7 @@ class ConfigMap(Plain):
         before = {key: string(mapping(found, "data").get(key)) for key in self.data}
         saved = {"data": before, "annotation": self._annotation()}
         files = self.context.machine.files
-        backup = f"{self.context.directory}/{self.name.replace(':', '-')}.json"
+        backup = self._backup()
         files.write_new(self.context.machine.at(backup), json.dumps(saved).encode("utf-8"), 0o600)
         files.sync_directory(self.context.machine.at(self.context.directory))
         self.record(f"{self.what}: replacing {', '.join(sorted(self.data))}", {"configmap": backup})
@@ -96,7 +97,7 @@ class ConfigMap(Plain):
         if foreign:
             raise UndoError(
                 f"{self.what}: {', '.join(foreign)} was changed by somebody else meanwhile",
-                f"the values before are in {self.recorded('configmap')[0]}",
+                f"the values before are in {self._backup()}",
             )
         if now != saved["data"]:
             self._put(found, saved["data"])
@@ -110,8 +111,20 @@ class ConfigMap(Plain):
             self._wait_for_rollout()
 
     def _saved(self) -> Any:
-        backups = self.recorded("configmap")
-        return json.loads(self.context.machine.read(backups[0])) if backups else None
+        if not self.recorded("configmap"):
+            return None
+        try:
+            saved = strict_json.parse(self.context.machine.read(self._backup()))
+        except (OSError, ValueError) as error:
+            cause = getattr(error, "strerror", None) or error
+            raise UndoError(f"{self._backup()} cannot be read: {cause}", f"put {self.what} right by hand") from error
+        if not isinstance(saved, dict) or not isinstance(saved.get("data"), dict) or set(saved["data"]) != set(self.data):
+            raise UndoError(f"{self._backup()} is not what this transaction wrote", f"put {self.what} right by hand")
+        return {"annotation": None, **saved}
+
+    def _backup(self) -> str:
+        """Where the values before are kept."""
+        return f"{self.context.directory}/{self.name.replace(':', '-')}.json"
 
     def _daemon_set(self) -> dict[str, Any]:
         return ask(f"DaemonSet {self.object}", lambda: self.context.tools.administrator(self.context).get(str(self.daemon_set)))
