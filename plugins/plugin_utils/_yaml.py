@@ -128,7 +128,7 @@ def _refuse_depth(text: str) -> None:
     for event in yaml.parse(text, Loader=_base()):
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
         if depth > _MAX_DEPTH:
-            raise YamlError("is nested too deeply", event.start_mark.line + 1)
+            raise YamlError("is nested too deeply")
 
 
 def _refuse(loader: Any, root: Any) -> None:

@@ -32,6 +32,9 @@ MAX_SECONDS = 366 * 86400
 OK = "ok"
 NEWER = "a newer request of this node is pending"
 
+# Names of the cluster's own services, the apiserver's first of all.
+RESERVED = re.compile(r"localhost|kubernetes(\.default)?|.*\.svc(\..*)?", re.IGNORECASE)
+
 PENDING, APPROVED, DENIED, FAILED = "pending", "approved", "denied", "failed"
 DATE = re.compile(r"(\d{4})-(\d\d)-(\d\d)T(\d\d):(\d\d):(\d\d)(\.\d{1,9})?Z")
 
@@ -162,8 +165,8 @@ def _shape(asked: x509.Request) -> str:
 def _names(asked: x509.Request, node: str, permitted: Allowed | None) -> str:
     if permitted is None:
         return f"no addresses are known for the node {node}; name them in the inventory or in ninepaths_node_addresses"
-    # The node authenticated as this name, so it may carry it as a host name as well.
-    foreign = [name for name in asked.names.dns if name.lower() not in permitted.dns and name != node]
+    # The node authenticated as this name, so it may carry it as a host name as well, unless a service of the cluster has it.
+    foreign = [name for name in asked.names.dns if name.lower() not in permitted.dns and (name != node or RESERVED.fullmatch(name))]
     foreign += [address for address in asked.names.ip if pack(address) not in permitted.ip]
     return f"asks for {', '.join(foreign)!r}, not among the addresses of {node}" if foreign else ""
 

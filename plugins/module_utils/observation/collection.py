@@ -41,6 +41,7 @@ class Collection:
         self._bytes: dict[str, bytes] = {}
         self._kept = self._documents = self._certificates = 0
         self._known: set[tuple[str | None, str]] = set()
+        self._ways: dict[str, str | None] = {}
 
     def problem(self, file: str | None, cause: str, advice: str) -> None:
         """Note what could not be read or makes no sense."""
@@ -71,9 +72,18 @@ class Collection:
             self.problem(path, "a link to a name with control characters or bytes that are no UTF-8", "remove the link")
             return {"type": "other"}
         self.files[path] = facts
+        exposed = self._exposed(os.path.dirname(os.path.dirname(path)))
+        if exposed and facts["type"] != "absent":
+            facts["exposed"] = exposed
         if facts["type"] == "file" and facts["size"] <= files.LIMIT:
             self._digest(path, facts)
         return facts
+
+    def _exposed(self, folder: str) -> str | None:
+        """What on the way to a folder others than root may change; asked once per folder."""
+        if folder not in self._ways:
+            self._ways[folder] = files.exposed(self.host, folder)
+        return self._ways[folder]
 
     def _digest(self, path: str, facts: dict[str, Any]) -> None:
         data = self._content(path)

@@ -37,7 +37,7 @@ def unified(before: str | None, after: str | None, path: str) -> str:
     return "".join(line if line.endswith("\n") else line + "\n" for line in lines)
 
 
-class _Trimmed(difflib.SequenceMatcher):  # type: ignore[type-arg]
+class _Trimmed(difflib.SequenceMatcher[str]):
     """What both texts begin and end with is not searched; what is left and is too long to search is one replacement."""
 
     def __init__(self, old: list[str], new: list[str]) -> None:
@@ -46,9 +46,9 @@ class _Trimmed(difflib.SequenceMatcher):  # type: ignore[type-arg]
         self._head = next((index for index in range(shorter) if old[index] != new[index]), shorter)
         left = shorter - self._head
         self._tail = next((index for index in range(left) if old[-1 - index] != new[-1 - index]), left)
-        middle = [text[self._head : len(text) - self._tail] for text in (old, new)]
-        self._coarse = len(middle[0]) * len(middle[1]) > _COARSE
-        super().__init__(None, *(([], []) if self._coarse else middle))
+        left_old, left_new = (text[self._head : len(text) - self._tail] for text in (old, new))
+        self._coarse = len(left_old) * len(left_new) > _COARSE
+        super().__init__(None, [] if self._coarse else left_old, [] if self._coarse else left_new)
 
     def get_opcodes(self) -> list[tuple[str, int, int, int, int]]:  # type: ignore[override]
         """Of the whole texts."""

@@ -112,6 +112,8 @@ class _Rights:
     def spared(self, path: str) -> str | None:
         """Why a file that is not right must stay as it is: a component that does not run as root would lose it."""
         entry = self.host.file(path)
+        if entry.get("exposed"):
+            return f"{path} lies below {entry['exposed']}, which others than root may change: a link there would lead astray; let root own it"
         for name, (user, groups) in sorted(self.accounts.items()):
             if not user:
                 continue
