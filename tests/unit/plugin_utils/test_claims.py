@@ -30,7 +30,9 @@ def allowed(hosts: Cluster, **settings: Any) -> dict[str, dict[str, list[str]]]:
     return found
 
 
-@pytest.mark.parametrize("name", ["kubernetes", "kubernetes.default.svc", "w1.kube-system.svc.cluster.local", "localhost", "cp1", "*.example.com", "w2", "-x", ""])
+@pytest.mark.parametrize(
+    "name", ["kubernetes", "kubernetes.default.svc", "w1.kube-system.svc.cluster.local", "localhost", "cp1", "*.example.com", "w2", "-x", ""]
+)
 def test_a_worker_that_calls_itself_by_a_foreign_name_keeps_its_own_only(name: str) -> None:
     hosts = cluster(workers=2)
     hosts["w1"]["host"]["hostname"] = name
@@ -44,7 +46,11 @@ def test_a_longer_form_of_its_own_name_is_its_own() -> None:
 
 
 @pytest.mark.parametrize(
-    "address", ["10.96.0.1", "10.89.0.11", "fd00:0:0::1", "10.89.1.2", "127.0.0.1", "::1", "0.0.0.0", "224.0.0.1", "169.254.1.1", "fe80::1%eth0", "not an address", "1.2.3"]
+    "address",
+    [
+        *("10.96.0.1", "10.89.0.11", "fd00:0:0::1", "10.89.1.2"),
+        *("127.0.0.1", "::1", "0.0.0.0", "224.0.0.1", "169.254.1.1", "fe80::1%eth0", "not an address", "1.2.3"),
+    ],
 )
 def test_a_worker_that_claims_a_foreign_address_keeps_its_own_only(address: str) -> None:
     """The Service of the apiserver is on every node where kube-proxy uses IPVS, so nobody has to lie to have it."""
