@@ -9,9 +9,10 @@ written without them, and each of them lets two readers see two different docume
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 from typing import Any
 
@@ -60,10 +61,10 @@ def load(text: str) -> object:
 
 
 def is_yaml(text: str) -> bool:
-    """Whether a text is YAML at all, whatever it says. RuntimeError without PyYAML."""
+    """Whether a text is YAML at all, whatever it says; one that is nested deeply is taken for YAML. RuntimeError without PyYAML."""
     _need()
     try:
-        return all(True for _event in yaml.parse(text, Loader=_base()))
+        return all(depth >= 0 for depth in itertools.takewhile(lambda depth: depth <= _MAX_DEPTH, _depths(text)))
     except (yaml.YAMLError, ValueError, OverflowError):  # the last two: an escape for a character that does not exist
         return False
 
@@ -124,11 +125,16 @@ def _refuse_depth(text: str) -> None:
     """Raise for collections in collections, before anything recurses into them."""
     if sum(text.count(sign) for sign in "[{-?") < _HARMLESS_SIGNS:
         return
+    if any(depth > _MAX_DEPTH for depth in _depths(text)):
+        raise YamlError("is nested too deeply")
+
+
+def _depths(text: str) -> Iterator[int]:
+    """How deep the parser is after each event. Whoever asks stops where it is too deep: from there on it gets slower with each level."""
     depth = 0
     for event in yaml.parse(text, Loader=_base()):
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-        if depth > _MAX_DEPTH:
-            raise YamlError("is nested too deeply")
+        yield depth
 
 
 def _refuse(loader: Any, root: Any) -> None:

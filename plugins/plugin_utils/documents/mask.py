@@ -88,9 +88,12 @@ def _without_variables(text: str) -> str:
         beside = _BETWEEN.fullmatch(text, word.end() if value is other and word else end, other.start())
         if beside and word and _SECRETIVE.search(word.group(1)) and end > value.end():
             spans.append((value.end(), end))
-    for start, end in reversed(spans):
-        text = text[:start] + MASK + text[end:]
-    return text
+    parts, at = [], 0
+    for start, end in sorted(spans):  # a value between two names is found twice
+        if start >= at:
+            parts += [text[at:start], MASK]
+            at = end
+    return "".join([*parts, text[at:]])
 
 
 def _end_of(text: str, start: int, stop: int) -> int:

@@ -8,6 +8,7 @@ A host may be in anybody's hands, so an answer may also say nothing in the name 
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -158,12 +159,15 @@ def check(entry: str, answer: Mapping[str, Any]) -> None:
 
 
 def _speaks_for_itself(observation: Mapping[str, Any]) -> None:
-    """What a host proves it proves as itself, and a host without a control plane proves nothing about one."""
+    """What a host proves it proves as itself, a host without a control plane proves nothing about one, and a text is what its digest says."""
     node, plane = observation["host"]["node"], bool(observation["components"])
     for index, proof in enumerate(observation["proofs"]):
         if proof["from"] != str(node):
             raise ShapeError("is in the name of another node").within(f".proofs[{index}].from")
         if not plane and proof["id"] != OF_A_NODE:
             raise ShapeError("is a proof that only a control plane makes").within(f".proofs[{index}].id")
+    for path, entry in observation["files"].items():
+        if "text" in entry and hashlib.sha256(entry["text"].encode("utf-8")).hexdigest() != entry.get("sha256"):
+            raise ShapeError("is not the digest of its text").within(f".files[{path!r}].sha256")
     if observation["cluster"] is not None and APISERVER not in observation["components"]:
         raise ShapeError("is there, though no apiserver runs here").within(".cluster")
