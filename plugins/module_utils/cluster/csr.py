@@ -19,7 +19,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.cluster.api import Api
-from ansible_collections.ninepaths.kubernetes.plugins.module_utils.cluster.reading import mapping, mappings, segment, text
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.cluster.reading import mapping, mappings, segment, short, text
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.host.plain import one_line
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.wire import x509
 
 SIGNER = "kubernetes.io/kubelet-serving"
@@ -29,6 +30,7 @@ NODES_GROUP = "system:nodes"
 REQUIRED_USAGES = {"digital signature", "server auth"}
 ALLOWED_USAGES = REQUIRED_USAGES | {"key encipherment"}  # that one for RSA keys only
 MAX_SECONDS = 366 * 86400
+SAID = 1000  # characters of a reason; a request may hold thousands of names
 OK = "ok"
 NEWER = "a newer request of this node is pending"
 
@@ -90,7 +92,7 @@ def seconds(date: object) -> float:
 def node_of(document: Mapping[str, Any]) -> str:
     """The node that sent a request, by who the apiserver says it was; empty for anybody else."""
     user = mapping(document, "spec").get("username")
-    return user[len(NODE_PREFIX) :] if isinstance(user, str) and user.startswith(NODE_PREFIX) else ""
+    return short(user[len(NODE_PREFIX) :]) or "" if isinstance(user, str) and user.startswith(NODE_PREFIX) else ""
 
 
 def state_of(document: Mapping[str, Any]) -> str:
@@ -102,14 +104,15 @@ def state_of(document: Mapping[str, Any]) -> str:
 def verdict(document: Mapping[str, Any], permitted: Allowed | None) -> str:
     """`ok`, or the first reason why this request must not be approved; `permitted` is None for a node that nobody named."""
     spec = mapping(document, "spec")
-    return _requester(spec) or _terms(spec) or _content(spec, node_of(document), permitted) or OK
+    reason = _requester(spec) or _terms(spec) or _content(spec, node_of(document), permitted)
+    return one_line(reason)[:SAID] or OK
 
 
 def _requester(spec: Mapping[str, Any]) -> str:
     if spec.get("signerName") != SIGNER:
         return f"not for the signer {SIGNER}"
     user = spec.get("username")
-    if not isinstance(user, str) or not user.startswith(NODE_PREFIX) or user == NODE_PREFIX:
+    if not isinstance(user, str) or not user.startswith(NODE_PREFIX) or short(user[len(NODE_PREFIX) :]) is None:
         return "not requested by a node"
     if NODES_GROUP not in _only_texts(spec.get("groups")):
         return f"the requester is not in the group {NODES_GROUP}"
@@ -180,7 +183,7 @@ def review(documents: Sequence[dict[str, Any]], nodes: Mapping[str, Allowed]) ->
     for document in documents:
         metadata, node = mapping(document, "metadata"), node_of(document)
         created = seconds(metadata.get("creationTimestamp"))
-        found.append(Review(text(metadata.get("name")) or "", node, state_of(document), created, verdict(document, nodes.get(node)), document))
+        found.append(Review(short(metadata.get("name")) or "", node, state_of(document), created, verdict(document, nodes.get(node)), document))
     found.sort(key=lambda entry: (entry.created, entry.name))
     newest = {entry.node: entry.name for entry in found if entry.state == PENDING}
     return [

@@ -169,7 +169,7 @@ class Lease:
 
 def _holder(found: Mapping[str, Any] | None) -> str:
     """Who has a Lease, on one line; nobody is an empty string."""
-    return one_line(text(mapping(found, "spec").get("holderIdentity")) or "")
+    return one_line(text(mapping(found, "spec").get("holderIdentity")) or "")[:253]
 
 
 def _seconds(found: Mapping[str, Any]) -> float:

@@ -33,6 +33,11 @@ def text(value: object) -> str | None:
     return value if isinstance(value, str) and value else None
 
 
+def short(value: object, most: int = 253) -> str | None:
+    """A text of one line, as long as a name may be; None for anything else."""
+    return value if isinstance(value, str) and 0 < len(value) <= most and not plain.CONTROL.search(value) else None
+
+
 def string(value: object) -> str | None:
     """A text, an empty one too."""
     return value if isinstance(value, str) else None

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.cluster import api as apis
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.cluster import csr, etcd
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.cluster.api import Api, ApiError
-from ansible_collections.ninepaths.kubernetes.plugins.module_utils.cluster.reading import mapping, mappings, port, segment, text, whole
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.cluster.reading import mapping, mappings, port, segment, short, text, whole
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.host import files
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.host import layout_kubeadm as layout
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.host.parallel import in_parallel
@@ -31,7 +31,8 @@ DEFAULT_ADDRESS_TYPES = "Hostname,InternalDNS,InternalIP,ExternalDNS,ExternalIP"
 KUBELET_PORT = 10250
 LOOKS, LOOK_AGAIN_S = 5, 2.0  # a readiness that fails is looked at again before it counts
 CONFIGZ = (10.0, 1 << 18)  # seconds and bytes
-DETAIL = 1 << 16  # characters of what the apiserver says about its readiness
+MOST_ADDRESSES = 100
+DETAIL = 1 << 15  # characters of what the apiserver says about its readiness
 LEASE = "/apis/coordination.k8s.io/v1/namespaces/kube-system/leases/ninepaths"
 METADATA_ONLY = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 STALE_TOKENS = re.compile(r"^serviceaccount_stale_tokens_total(?:\{[^}\n]*\})? ([0-9.eE+]{1,32})$", re.MULTILINE)
@@ -53,7 +54,7 @@ def add(seen: Collection, request: Mapping[str, Any], observation: dict[str, Any
     argv = apiserver["argv"] or layout.manifest_flags(seen.document(apiserver["manifest"]) or "")
     try:
         api = apis.local(seen.host, argv)
-        version = text(api.get("/version").get("gitVersion"))
+        version = short(api.get("/version").get("gitVersion"))
     except ApiError as error:
         advice = "mend it first; `crictl logs` of its container says why it does not run"
         seen.problem(None, f"the apiserver of this node does not answer: {error}", advice)
@@ -116,7 +117,7 @@ class Cluster:
 
     def _nodes(self) -> list[dict[str, Any]]:
         leases = self._leases()
-        return [self._node(node, leases) for node in self._api.list("/api/v1/nodes") if text(mapping(node, "metadata").get("name"))]
+        return [self._node(node, leases) for node in self._api.list("/api/v1/nodes") if short(mapping(node, "metadata").get("name"))]
 
     def _leases(self) -> dict[str, float]:
         found = self._api.list("/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases")
@@ -125,17 +126,18 @@ class Cluster:
     def _node(self, node: Mapping[str, Any], leases: Mapping[str, float]) -> dict[str, Any]:
         metadata, status = mapping(node, "metadata"), mapping(node, "status")
         info, addresses = mapping(status, "nodeInfo"), mappings(status.get("addresses"))
-        pairs = [(text(entry.get("type")), text(entry.get("address"))) for entry in addresses]
+        # A kubelet writes its own Node object: nothing in it may be so long that the rest is not read because of it.
+        pairs = [(short(entry.get("type")), short(entry.get("address"))) for entry in addresses[:MOST_ADDRESSES]]
         return {
             "name": metadata["name"],
-            "uid": text(metadata.get("uid")) or "",
+            "uid": short(metadata.get("uid")) or "",
             "addresses": [{"type": kind, "address": address} for kind, address in pairs if kind and address],
             "kubelet_port": port(mapping(status, "daemonEndpoints", "kubeletEndpoint").get("Port"), KUBELET_PORT),
             "ready": any(entry.get("type") == "Ready" and entry.get("status") == "True" for entry in mappings(status.get("conditions"))),
-            "version": text(info.get("kubeletVersion")),
+            "version": short(info.get("kubeletVersion")),
             "lease_renewed": leases.get(metadata["name"]),
             "control_plane": any(label in mapping(metadata, "labels") for label in CONTROL_PLANE_LABELS),
-            "os": text(info.get("osImage")),
+            "os": short(info.get("osImage")),
         }
 
     def _serving_csrs(self, nodes: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -151,7 +153,7 @@ class Cluster:
     def _configmap(self, name: str) -> dict[str, Any] | None:
         """The document that the plan reads, without it where a secret stands in it."""
         found = self._api.find(f"/api/v1/namespaces/kube-system/configmaps/{name}")
-        version = text(mapping(found, "metadata").get("resourceVersion"))
+        version = short(mapping(found, "metadata").get("resourceVersion"))
         if found is None or version is None:
             return None
         key = CONFIGMAPS[name]
@@ -175,7 +177,7 @@ class Cluster:
 
     def _approvers(self) -> list[str]:
         found = self._api.list("/apis/apps/v1/deployments", accept=METADATA_ONLY)
-        names = {tuple(text(mapping(entry, "metadata").get(key)) or "" for key in ("namespace", "name")) for entry in found}
+        names = {tuple(short(mapping(entry, "metadata").get(key)) or "" for key in ("namespace", "name")) for entry in found}
         return [f"{space}/{name}" for space, name in sorted(names) if APPROVERS.search(name) and self._runs(space, name)]
 
     def _runs(self, namespace: str, name: str) -> bool:
@@ -184,8 +186,8 @@ class Cluster:
 
     def _lease(self) -> dict[str, Any] | None:
         spec = mapping(self._api.find(LEASE), "spec")
-        holder = text(spec.get("holderIdentity"))
-        return {"holder": holder, "renewed": csr.seconds(spec.get("renewTime")), "seconds": whole(spec.get("leaseDurationSeconds"))} if holder else None
+        holder, seconds = short(spec.get("holderIdentity")), max(0, whole(spec.get("leaseDurationSeconds")))
+        return {"holder": holder, "renewed": csr.seconds(spec.get("renewTime")), "seconds": seconds} if holder else None
 
     def _kubelets(self, nodes: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         """Shake hands with every kubelet as the apiserver would, and ask each for the configuration it runs with."""

@@ -37,6 +37,7 @@ GENERAL_NAMES = {0xA0: "otherName", 0x81: "email", 0xA3: "x400", 0xA4: "director
 
 BEGIN = re.compile(rb"-----BEGIN ([A-Z0-9 ]{1,64})-----\s")
 MAX_ENDLESS = 16
+MOST_ATTRIBUTES, MOST_NAMES = 32, 1000
 
 
 class Names(NamedTuple):
@@ -118,7 +119,7 @@ def summary(data: bytes) -> dict[str, Any]:
     return {
         "subject": subject_of(attributes),
         "issuer": ",".join(f"{ATTRIBUTES.get(kind, kind)}={value}" for kind, value in reversed(name(issuer))),
-        "serial": f"{der.integer(serial):x}",
+        "serial": f"{_serial(serial):x}",
         "not_before": moment(dates[0]),
         "not_after": moment(dates[1]),
         "dns": names.dns,
@@ -128,6 +129,12 @@ def summary(data: bytes) -> dict[str, Any]:
         "usages": _usages(extensions.get(EXTENDED_USAGE)),
         "ca": _is_ca(extensions.get(BASIC_CONSTRAINTS)),
     }
+
+
+def _serial(element: Element) -> int:
+    if len(element.content) > 64:
+        raise DerError("a serial number that is too large")
+    return der.integer(element)
 
 
 def request(data: bytes) -> Request:
@@ -175,6 +182,10 @@ def name(element: Element) -> list[tuple[str, str]]:
             if len(parts) != 2:
                 raise DerError("not an attribute of a name")
             found.append((der.oid(parts[0]), der.text(parts[1])))
+            if len(found) > MOST_ATTRIBUTES:
+                raise DerError(f"a name of more than {MOST_ATTRIBUTES} parts")
+    if sum(len(value) for _kind, value in found) > der.MAX_TEXT:
+        raise DerError(f"a name of more than {der.MAX_TEXT} characters")
     return found
 
 
@@ -248,6 +259,8 @@ def alternative_names(value: bytes | None) -> Names:
             names.other.append(GENERAL_NAMES[member.tag])
         else:
             raise DerError(f"tag {member.tag:#04x} is no alternative name")
+        if sum(map(len, names)) > MOST_NAMES:
+            raise DerError(f"more than {MOST_NAMES} alternative names")
     return names
 
 
@@ -260,6 +273,8 @@ def address(packed: bytes) -> str:
 
 def _usages(value: bytes | None) -> list[str]:
     kinds = [der.oid(member) for member in der.sequence(der.parse(value))] if value is not None else []
+    if len(kinds) > MOST_ATTRIBUTES:
+        raise DerError(f"more than {MOST_ATTRIBUTES} usages")
     return [USAGES.get(kind, kind) for kind in kinds]
 
 

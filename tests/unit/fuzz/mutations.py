@@ -17,8 +17,10 @@ TOKENS: Sequence[bytes] = (
     b"-----BEGIN NINEPATHS RESULT-----\n{}\n-----END NINEPATHS RESULT-----\n", b"-----BEGIN CERTIFICATE-----\n", b"-----BEGIN RSA PRIVATE KEY-----\n",
     b"9" * 400, b"0x" + b"f" * 100, b"-1", b"1e999", b"NaN", b"-Infinity", b".nan", b".inf", b"18446744073709551616", b"\xc2\xb2", b"!!timestamp x",
     b"!!int ''", b"!!binary aGk=", b"!!python/object/apply:os.system [x]", b"&a [*a]", b"<<: {a: b}", b"? [a]\n: b\n", b"[" * 80, b"{" * 80, b"- " * 80,
-    b"\"\\ud800\"", b"'", b'"', b"\\", b"#", b"|\n  x\n", b": ", b"\t", b"null", b"~", b"true", b"[]", b"{}", b"--- \n", b"%YAML 9.9\n", b"=", b"$(A)$(A)",
-    b"HTTP/1.1 200 OK\r\n", b"Transfer-Encoding: chunked\r\n", b"Content-Length: 99999999999\r\n", b"\x30\x84\xff\xff\xff\xff", b"\x30\x80", b"\xa0\x82\xff\xff",
+    b"\"\\ud800\"", b"'", b'"', b"\\", b"#", b"|\n  x\n", b": ", b"\t", b"null", b"~", b"true", b"[]", b"{}", b"--- \n", b"%YAML 9.9\n", b"=",
+    b"$(A)$(A)",
+    b"HTTP/1.1 200 OK\r\n", b"Transfer-Encoding: chunked\r\n", b"Content-Length: 99999999999\r\n", b"\x30\x84\xff\xff\xff\xff", b"\x30\x80",
+    b"\xa0\x82\xff\xff",
 )  # fmt: skip
 
 VALUES: Sequence[Any] = (

@@ -87,8 +87,8 @@ def told(hosts: Cluster) -> list[str]:
     json.dumps(built, ensure_ascii=False, allow_nan=False).encode("utf-8")
     assert "/" not in report.folder_name(str(built["cluster"]["name"])) and report.folder_name(str(built["cluster"]["name"])) not in ("", ".", "..")
     stages.surprises(done, done)
-    lines = [*terminal.plan_lines(done, report.tally(built)), *terminal.report_lines(built, "path"), *differences.lines(differences.texts(done, all_controls()))]
-    return [line.text for line in lines]
+    lines = [*terminal.plan_lines(done, report.tally(built)), *terminal.report_lines(built, "path")]
+    return [line.text for line in [*lines, *differences.lines(differences.texts(done, all_controls()))]]
 
 
 def check_lines(lines: list[str]) -> None:

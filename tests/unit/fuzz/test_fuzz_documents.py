@@ -37,7 +37,10 @@ ENVIRONMENT = """\
     securityContext: {runAsUser: 1000}
 """
 FLAGS_ENV = 'KUBELET_KUBEADM_ARGS="--container-runtime-endpoint=unix:///run/x --anonymous-auth=true --v 2"\nOTHER=\'a b\'\n# --x\n'
-TAGS = ("!!timestamp foo", "!!int ''", "!!bool maybe", "!!float ''", "!!binary aGk=", "!!timestamp 2001-01-01", "!!set {a}", "!!omap [a: 1]", "0x" + "f" * 5000, "=")
+TAGS = (
+    *("!!timestamp foo", "!!int ''", "!!bool maybe", "!!float ''", "!!binary aGk=", "!!timestamp 2001-01-01"),
+    *("!!set {a}", "!!omap [a: 1]", "0x" + "f" * 5000, "="),
+)
 
 
 @lru_cache(maxsize=1)

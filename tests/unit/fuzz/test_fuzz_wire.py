@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import socket
 from functools import lru_cache
@@ -32,6 +33,10 @@ ANSWERS = [
     b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 204 No Content\r\n\r\n",
     b"\x15\x03\x01\x00\x02\x02\x46",
 ]
+
+
+TAGS = [0x01, 0x02, 0x03, 0x04, 0x05, 0x06, 0x0C, 0x13, 0x17, 0x18, 0x1C, 0x1E, 0x30, 0x31, 0x80, 0x82, 0x87, 0xA0, 0xA3]
+CONTENTS = [b"", b"\x00", b"\xff" * 3, b"\x80", b"a\x1b[2J", "ü\u202e".encode(), b"\x00\xd8", b"20991399999999Z", b"x" * 300]
 
 
 @lru_cache(maxsize=1)
@@ -73,8 +78,8 @@ def rewritten(draw: Any, data: bytes, depth: int = 0) -> bytes:
     except DerError:
         members = []
     if not members or depth > 12 or draw(st.integers(0, 5)) == 0:
-        tag = draw(st.sampled_from([0x01, 0x02, 0x03, 0x04, 0x05, 0x06, 0x0C, 0x13, 0x17, 0x18, 0x1C, 0x1E, 0x30, 0x31, 0x80, 0x82, 0x87, 0xA0, 0xA3]))
-        return encoded(tag, draw(st.sampled_from([b"", b"\x00", b"\xff" * 3, b"\x80", b"a\x1b[2J", "ü\u202e".encode(), b"\x00\xd8", b"20991399999999Z", b"x" * 300])))
+        tag = draw(st.sampled_from(TAGS))
+        return encoded(tag, draw(st.sampled_from(CONTENTS)))
     at = draw(st.integers(0, len(members) - 1))
     parts = [member.raw for member in members]
     kind = draw(st.integers(0, 5))
@@ -125,6 +130,10 @@ def request_der() -> list[bytes]:
     return [x509.pem_blocks(requests()[0], "CERTIFICATE REQUEST")[0]]
 
 
+def as_pem(found: bytes) -> bytes:
+    return b"-----BEGIN CERTIFICATE REQUEST-----\n" + base64.encodebytes(found) + b"-----END CERTIFICATE REQUEST-----\n"
+
+
 def as_document(request: Any, **spec: Any) -> dict[str, Any]:
     groups, usages = ["system:nodes"], ["digital signature", "server auth"]
     return {
@@ -135,7 +144,7 @@ def as_document(request: Any, **spec: Any) -> dict[str, Any]:
 
 
 @examples(200)
-@given(st.one_of(changed_bytes(requests()), elements(request_der()).map(lambda found: pem(found))))
+@given(st.one_of(changed_bytes(requests()), elements(request_der()).map(as_pem)))
 def test_only_what_the_request_may_have_is_approved(data: bytes) -> None:
     """An approval is the one thing here that cannot be taken back: what passes asks for the allowed names and nothing else."""
     verdict = csr.verdict(as_document(base64.b64encode(data).decode()), csr.allowed(["w1", "10.0.0.7"]))
@@ -146,10 +155,6 @@ def test_only_what_the_request_may_have_is_approved(data: bytes) -> None:
     assert {attribute for _kind, attribute in asked.subject} == {NODE, "system:nodes"} and len(asked.subject) == 2
     assert set(map(str.lower, asked.names.dns)) <= {"w1"} and set(asked.names.ip) <= {"10.0.0.7"}
     assert not (asked.names.other or asked.other_extensions or asked.other_attributes)
-
-
-def pem(found: bytes) -> bytes:
-    return b"-----BEGIN CERTIFICATE REQUEST-----\n" + base64.encodebytes(found) + b"-----END CERTIFICATE REQUEST-----\n"
 
 
 @examples(150)
@@ -171,10 +176,8 @@ def test_an_answer_is_read_or_refused(data: bytes) -> None:
         with theirs:
             theirs.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
             theirs.setblocking(False)
-            try:
+            with contextlib.suppress(BlockingIOError):
                 theirs.sendall(data)
-            except BlockingIOError:
-                pass
         try:
             connection = http1.Connection(ours, "x:1")
             connection.receive(1 << 16), connection.receive(1 << 16)
