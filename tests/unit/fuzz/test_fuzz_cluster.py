@@ -168,7 +168,7 @@ def test_what_a_kubelet_writes_about_itself_spoils_nothing_else(monkeypatch: pyt
     for place in (node["metadata"], node["status"]["nodeInfo"], node["status"]["addresses"][0]):
         if part in place:
             place[part] = long
-    node["status"]["addresses"] *= 5000
+    node["status"]["addresses"] += [{"type": "InternalDNS", "address": f"x{number}"} for number in range(5000)]
     requests = [{**REQUEST, "spec": {**REQUEST["spec"], "username": "system:node:" + long, "usages": [long]}}]
     table = {**OBJECTS, "/api/v1/nodes": {"items": [node, NODE]}, csr.COLLECTION: {"items": requests}}
     found = cluster.Cluster(Answers(table), ARGV, Collection(Host("/nonexistent")), {}).observe([])
