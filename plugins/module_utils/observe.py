@@ -153,8 +153,9 @@ def _kubelet(sight: Sight, unit: Mapping[str, str]) -> dict[str, Any] | None:
     process = processes.process(sight.host, pid, sight.booted) if pid else None
     argv = _shown(sight.seen, "the kubelet", process.argv) if process else []
     named = ENVIRONMENT_FILE.findall(unit.get("EnvironmentFiles", ""))
-    environment = [path for path in named if sight.seen.describe(path)["type"] != "absent"]
+    environment = [path for path in named if files.printable(path) and sight.seen.describe(path)["type"] != "absent"]
     config_dir = layout.flag(argv, "config-dir")
+    units = [unit.get("FragmentPath", ""), *unit.get("DropInPaths", "").split()]
     return {
         "unit": KUBELET_UNIT,
         "active": unit.get("ActiveState") == "active" and process is not None,
@@ -167,7 +168,7 @@ def _kubelet(sight: Sight, unit: Mapping[str, str]) -> dict[str, Any] | None:
         "config_dir": config_dir,
         "dropins": _dropins(sight, config_dir) if config_dir else [],
         "flags_env": next((path for path in environment if path.endswith((".env", "kubelet.env"))), None),
-        "unit_files": [path for path in [unit.get("FragmentPath", ""), *unit.get("DropInPaths", "").split()] if path and files.printable(path)],
+        "unit_files": [path for path in units if path.startswith("/") and files.printable(path)],
         "kubeconfig": layout.flag(argv, "kubeconfig") or layout.KUBELET_KUBECONFIG,
         "environment_files": environment,
     }
