@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -54,8 +55,9 @@ def _refuse_while_open(machine: Machine) -> None:
     deadline = machine.clock() + CLOSING
     holder = lock.holder(machine)
     while holder is not None:
-        if not _journal(machine, holder).end or machine.clock() >= deadline:
-            raise HeldError(f"transaction {holder or 'of another process'} is changing this host", "wait until it has ended")
+        known = bool(NAME.fullmatch(holder))
+        if not known or not _journal(machine, holder).end or machine.clock() >= deadline:
+            raise HeldError(f"transaction {holder if known else 'of another process'} is changing this host", "wait until it has ended")
         machine.sleep(0.5)
         holder = lock.holder(machine)
     for name in transactions(machine):
@@ -73,12 +75,16 @@ def _journal(machine: Machine, name: str) -> Journal:
 
 def transactions(machine: Machine) -> list[str]:
     """Names of all transactions on this host, the oldest first."""
-    base = machine.at(lock.TRANSACTIONS)
     try:
-        names = [name for name in os.listdir(base) if NAME.fullmatch(name)]
+        entries = list(os.scandir(machine.at(lock.TRANSACTIONS)))
     except FileNotFoundError:
         return []
-    return sorted(names, key=lambda name: (os.stat(f"{base}/{name}").st_mtime, name))
+    found = []
+    for entry in entries:
+        with contextlib.suppress(FileNotFoundError):  # pruned since the listing
+            if NAME.fullmatch(entry.name) and entry.is_dir(follow_symlinks=False):  # a link would lead elsewhere, and be emptied there
+                found.append((entry.stat(follow_symlinks=False).st_mtime, entry.name))
+    return [name for _mtime, name in sorted(found)]
 
 
 def prune(machine: Machine) -> None:

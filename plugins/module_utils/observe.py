@@ -9,7 +9,6 @@ docs/development/interfaces.md describes request and result.
 
 from __future__ import annotations
 
-import json
 import os
 import pwd
 import re
@@ -22,18 +21,20 @@ from ansible_collections.ninepaths.kubernetes.plugins.module_utils.host import f
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.host import layout_kubeadm as layout
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.host.files import Host
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.host.layout_kubeadm import Component
-from ansible_collections.ninepaths.kubernetes.plugins.module_utils.observation import places
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.host.plain import number
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.observation import places, secrets
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.observation.collection import Collection
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.run import Run
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.steps import journal
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.wire import strict_json
 
 KUBELET_UNIT = "kubelet.service"
 APPROVER_TIMER = "ninepaths-approver.timer"
 UNIT_PROPERTIES = "Id,LoadState,ActiveState,MainPID,FragmentPath,DropInPaths,EnvironmentFiles"
 ENVIRONMENT_FILE = re.compile(r"(/\S+) \(ignore_errors=(?:yes|no)\)")
 TRANSACTIONS = "/var/lib/ninepaths/transactions"
-JOURNAL_LIMIT = 16 << 20
-SHAPE_LIMIT = 64 << 10
+SHAPE_LIMIT, MOST_SHAPES = 64 << 10, 32
+MOST_JOURNALS = 100
 SYSCTL = re.compile(r"[a-z0-9_-]+(?:\.[A-Za-z0-9_-]+)+")
 VERSION = re.compile(r"\bv\d+\.\d+\.\d+\S*")
 CERTIFICATES = (
@@ -148,11 +149,13 @@ def _units(sight: Sight) -> dict[str, dict[str, str]]:
 def _kubelet(sight: Sight, unit: Mapping[str, str]) -> dict[str, Any] | None:
     if unit.get("LoadState", "not-found") in ("not-found", "masked"):
         return None
-    process = processes.process(sight.host, int(unit.get("MainPID") or 0), sight.booted) if unit.get("MainPID", "0") != "0" else None
-    argv = process.argv if process else []
+    pid = number(unit.get("MainPID"))
+    process = processes.process(sight.host, pid, sight.booted) if pid else None
+    argv = _shown(sight.seen, "the kubelet", process.argv) if process else []
     named = ENVIRONMENT_FILE.findall(unit.get("EnvironmentFiles", ""))
-    environment = [path for path in named if sight.seen.describe(path)["type"] != "absent"]
+    environment = [path for path in named if files.printable(path) and sight.seen.describe(path)["type"] != "absent"]
     config_dir = layout.flag(argv, "config-dir")
+    units = [unit.get("FragmentPath", ""), *unit.get("DropInPaths", "").split()]
     return {
         "unit": KUBELET_UNIT,
         "active": unit.get("ActiveState") == "active" and process is not None,
@@ -165,7 +168,7 @@ def _kubelet(sight: Sight, unit: Mapping[str, str]) -> dict[str, Any] | None:
         "config_dir": config_dir,
         "dropins": _dropins(sight, config_dir) if config_dir else [],
         "flags_env": next((path for path in environment if path.endswith((".env", "kubelet.env"))), None),
-        "unit_files": [path for path in [unit.get("FragmentPath", ""), *unit.get("DropInPaths", "").split()] if path],
+        "unit_files": [path for path in units if path.startswith("/") and files.printable(path)],
         "kubeconfig": layout.flag(argv, "kubeconfig") or layout.KUBELET_KUBECONFIG,
         "environment_files": environment,
     }
@@ -173,8 +176,17 @@ def _kubelet(sight: Sight, unit: Mapping[str, str]) -> dict[str, Any] | None:
 
 def _dropins(sight: Sight, folder: str) -> list[str]:
     """Files that the kubelet merges, in its order: every *.conf below the directory, sorted by path as it walks."""
-    found = sight.seen.matches(f"{folder.rstrip('/')}/**/*.conf")
+    found = sight.seen.matches("**/*.conf", folder)
     return [path for path in sorted(found, key=lambda path: path.split("/")) if sight.seen.describe(path)["type"] in ("file", "link")]
+
+
+def _shown(seen: Collection, who: str, argv: Sequence[str]) -> list[str]:
+    """A command line as it may leave the host: one that holds a secret is a problem, since the plan could not write it back."""
+    shown, why = secrets.masked(argv)
+    if why:
+        cause = f"{who} was started with a secret among its arguments ({', '.join(dict.fromkeys(why))})"
+        seen.problem(None, cause, "every user of the host can read it there; put it into a file, then run again")
+    return shown
 
 
 def _kubelet_version(run: Run, pid: int | None) -> str | None:
@@ -205,21 +217,24 @@ def _manifests(seen: Collection, kubelet: Mapping[str, Any] | None) -> str:
 
 
 def _foreign(seen: Collection, folder: str) -> list[str]:
+    """Names that cannot be shown are problems."""
     found = layout.foreign_manifests(seen.host, folder)
-    for path in found:
+    if len(found) > files.MAX_MATCHES:
+        seen.problem(folder, f"more than {files.MAX_MATCHES} files", "clear the directory; the kubelet reads each of them")
+    for path in found[: files.MAX_MATCHES]:
         seen.describe(path)
-    return found
+    return [path for path in found[: files.MAX_MATCHES] if files.printable(path)]
 
 
 def _shapes(seen: Collection, paths: Iterable[str]) -> dict[str, str]:
-    """What tells whether a manifest is YAML, and nothing of what it says: any letter is an a, any digit a 1. JSON that is whole needs none."""
-    found = {}
+    """What tells whether a manifest is YAML, and nothing of what it says: any letter is an a, any digit a 1. JSON that is number needs none."""
+    found: dict[str, str] = {}
     for path in paths:
         text = (seen.read(path) or b"").decode("utf-8", "replace")
-        if len(text) > SHAPE_LIMIT:
+        if len(text) > SHAPE_LIMIT or len(found) >= MOST_SHAPES:
             continue
         try:
-            json.loads(text)
+            strict_json.parse(text)
         except ValueError:
             found[path] = re.sub(r"\d", "1", re.sub(r"[^\W\d_]", "a", text))
     return found
@@ -245,7 +260,7 @@ def _components(sight: Sight, found: Mapping[str, Component], folder: str) -> di
             "uid": component.uid,
             "pid": process.pid if process else None,
             "started": process.started if process else None,
-            "argv": process.argv if process else [],
+            "argv": _shown(sight.seen, name, process.argv) if process else [],
             "version": None,
             "processes": component.processes,
         }
@@ -316,26 +331,30 @@ def _account(name: str) -> dict[str, int] | None:
 def _journals(sight: Sight) -> list[dict[str, Any]]:
     """Transactions that left a journal here; the newest ones, since old ones are kept."""
     try:
-        names = sorted(os.listdir(sight.host.real(TRANSACTIONS)))
+        names = sorted(name for name in os.listdir(sight.host.real(TRANSACTIONS)) if files.printable(name))
     except OSError:
         return []
     found = []
-    for name in names:
+    for name in names[-MOST_JOURNALS:]:
         path = f"{TRANSACTIONS}/{name}/journal.jsonl"
         try:
-            lines, _size = journal.parse(files.read_bytes(sight.host.real(path), JOURNAL_LIMIT))
+            lines, _size = journal.parse(files.read_bytes(sight.host.real(path), journal.LIMIT))
         except FileNotFoundError:
             continue
         except OSError as error:
             advice = "look at the directory; an interrupted change may have to be undone by hand"
             sight.seen.problem(path, f"cannot be read: {error.strerror}", advice)
             continue
-        first, last = (lines[0], lines[-1]) if lines else ({"data": {}}, {})
-        end = journal.end(lines)
-        entry = {"id": name, "run": str(first["data"].get("run", "")), "state": journal.state(lines)}
-        told = {"cause": end.get("cause"), "advice": end.get("advice")}
-        found.append({**entry, **told, "step": str(last.get("step", "")), "at": last.get("at", 0.0)})
+        found.append({"id": name, **_journal(lines)})
     return found
+
+
+def _journal(lines: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What the plan and a person want to know of a journal; its lines have the types that journal.parse demands."""
+    first, last = (lines[0], lines[-1]) if lines else ({"data": {}}, {})
+    end = journal.end(lines)
+    told = {key: None if end.get(key) is None else str(end[key]) for key in ("cause", "advice")}
+    return {"run": str(first["data"].get("run", "")), "state": journal.state(lines), **told, "step": last.get("step", ""), "at": last.get("at", 0.0)}
 
 
 def _network(sight: Sight, request: Mapping[str, Any], observation: dict[str, Any], timers: Sequence[str]) -> None:

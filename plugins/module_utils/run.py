@@ -10,7 +10,7 @@ from typing import NamedTuple, Protocol
 
 
 class RunResult(NamedTuple):
-    """How a process ended; `rc` 127: it could not be started, 124: it did not end in time and was killed."""
+    """How a process ended; `rc` 127: it could not be started, 124: it did not end in time and was killed, 126: it printed too much and was killed."""
 
     rc: int
     stdout: str

@@ -10,7 +10,6 @@ that lost power, can be taken up by any other that reads the journal.
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import sys
 from collections.abc import Callable, Mapping
@@ -37,7 +36,9 @@ from ansible_collections.ninepaths.kubernetes.plugins.module_utils.steps.journal
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.steps.node import Node
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.steps.toolbox import Toolbox
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.steps.writer import MANIFESTS, Writer
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.wire import strict_json
 
+LONGEST = 7 * 86400  # seconds
 BALLAST = 64 << 10  # bytes kept back, so that an undo on a full disk can still write its journal
 RELEASE_TRIES, RELEASE_PAUSE = 3, 1.0  # seconds between two tries to give the Lease back
 INTERRUPTED = ("the transaction was interrupted", "nothing is left of it; run the playbook again")
@@ -71,7 +72,7 @@ class Transaction:
                 step.apply()
                 self.journal.add("done", step.name, f"step {step.name} is done", {"ended": True})
             self.journal.add("end", "", "committed", {"state": states.COMMITTED})
-        except (TransactionError, OSError) as error:
+        except Exception as error:  # a mistake of ours, too: what was begun is put back here and now, with its cause
             return self.undo(as_error(error))
         self.close()
         return states.COMMITTED
@@ -97,7 +98,7 @@ class Transaction:
         """Put everything back and wait until it is well; returns the state. Also takes up an undo that was interrupted, or has failed."""
         cause, advice = (error.cause, error.advice) if error else self._first_cause()
         self._start_undo(cause, advice)
-        failed = self._each(lambda step: step.restore()) + self._each(lambda step: step.revive())
+        failed = self.writer.damaged() + self._each(lambda step: step.restore()) + self._each(lambda step: step.revive())
         if failed:
             return self._end_failed(cause, joined(failed))
         with contextlib.suppress(OSError):  # makes room; `close` does it again, and says what went wrong
@@ -111,14 +112,14 @@ class Transaction:
     def restore_files(self) -> None:
         """The part of an undo that needs no running system: old files back, at boot, before the kubelet reads them. Raises UndoError."""
         self._start_undo("the machine went down", INTERRUPTED[1])
-        failed = self._each(lambda step: step.restore())
+        failed = self.writer.damaged() + self._each(lambda step: step.restore())
         if failed:
             raise joined(failed)
 
     def _first_cause(self) -> tuple[str, str]:
         """Cause and advice of an undo that is taken up again: those with which it was begun."""
         begun = next((line["data"] for line in self.journal.lines if line["event"] == "undo"), None)
-        return (str(begun["cause"]), str(begun.get("advice") or "")) if begun else INTERRUPTED
+        return (str(begun.get("cause") or INTERRUPTED[0]), str(begun.get("advice") or "")) if begun else INTERRUPTED
 
     def _start_undo(self, cause: str, advice: str) -> None:
         self.context.undoing = True
@@ -286,19 +287,30 @@ def _is_undoing(machine: Machine, directory: str) -> bool:
 def _read_job(machine: Machine, directory: str) -> Mapping[str, Any]:
     path = f"{directory}/job.json"
     try:
-        job = json.loads(machine.read(path))
+        job = strict_json.parse(machine.read(path))
     except (OSError, ValueError) as error:
         raise JobError(
-            f"{path} cannot be read: {getattr(error, 'strerror', None) or 'it is not JSON'}",
+            f"{path} cannot be read: {getattr(error, 'strerror', None) or error}",
             "the transaction cannot be taken up without it",
         ) from error
-    if not isinstance(job, dict) or job.get("schema") != 1 or not _is_list_of_objects(job.get("steps")):
+    if not isinstance(job, dict) or job.get("schema") != 1 or not _is_list_of_objects(job.get("steps")) or not _has_terms(job):
         raise JobError(f"{path} is no job of schema 1", "use the collection's version that made it")
     return job
 
 
 def _nothing() -> None:
     """There is no Lease to renew any more."""
+
+
+def _has_terms(job: Mapping[str, Any]) -> bool:
+    """Whether the parts that are about no step have the types that the plan gives them."""
+    lease, seconds = job.get("lease"), job.get("undo_after_s") or 0
+    if not isinstance(seconds, (int, float)) or not 0 <= seconds < LONGEST:
+        return False
+    if lease is None:
+        return True
+    named = isinstance(lease, dict) and all(isinstance(lease.get(key), str) and lease[key] for key in ("namespace", "name", "holder"))
+    return named and isinstance(lease.get("seconds"), int) and 0 < lease["seconds"] < LONGEST
 
 
 def _is_list_of_objects(value: Any) -> bool:

@@ -9,9 +9,10 @@ written without them, and each of them lets two readers see two different docume
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 from typing import Any
 
@@ -23,8 +24,13 @@ except ImportError as error:  # reported when something is read, so that importi
 else:
     _MISSING = ""
 
-MAX_CHARACTERS = 1 << 20
+MAX_CHARACTERS = 1 << 18
+MAX_INTEGER = 1 << 63
 _MAX_DEPTH = 60
+# Fewer signs than this cannot open collections deep enough to exhaust the stack of the parser, which is C.
+_HARMLESS_SIGNS = 5000
+_CORE = "tag:yaml.org,2002:"
+_TAGS = frozenset(_CORE + name for name in ("str", "int", "float", "bool", "null", "seq", "map"))
 # Scalars that every YAML reader takes for the text that stands there.
 _PLAIN = re.compile(r"[A-Za-z0-9/_.-][A-Za-z0-9/_.:=,@+*-]*", re.ASCII)
 _NEVER_PLAIN = re.compile(
@@ -55,11 +61,11 @@ def load(text: str) -> object:
 
 
 def is_yaml(text: str) -> bool:
-    """Whether a text is YAML at all, whatever it says. RuntimeError without PyYAML."""
+    """Whether a text is YAML at all, whatever it says; one that is nested deeply is taken for YAML. RuntimeError without PyYAML."""
     _need()
     try:
-        return all(True for _event in yaml.parse(text, Loader=yaml.SafeLoader))
-    except yaml.YAMLError:
+        return all(depth >= 0 for depth in itertools.takewhile(lambda depth: depth <= _MAX_DEPTH, _depths(text)))
+    except (yaml.YAMLError, ValueError, OverflowError):  # the last two: an escape for a character that does not exist
         return False
 
 
@@ -98,8 +104,9 @@ def _parse(text: str, finish: Callable[[Any, Any], Any]) -> Any:
         raise YamlError("begins with a byte order mark", 1)
     loader = _loader()(text)
     try:
+        _refuse_depth(text)
         node = loader.get_single_node()
-        _refuse(node)
+        _refuse(loader, node)
         return finish(loader, node)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
@@ -114,7 +121,23 @@ def _parse(text: str, finish: Callable[[Any, Any], Any]) -> Any:
         loader.dispose()
 
 
-def _refuse(root: Any) -> None:
+def _refuse_depth(text: str) -> None:
+    """Raise for collections in collections, before anything recurses into them."""
+    if sum(text.count(sign) for sign in "[{-?") < _HARMLESS_SIGNS:
+        return
+    if any(depth > _MAX_DEPTH for depth in _depths(text)):
+        raise YamlError("is nested too deeply")
+
+
+def _depths(text: str) -> Iterator[int]:
+    """How deep the parser is after each event. Whoever asks stops where it is too deep: from there on it gets slower with each level."""
+    depth = 0
+    for event in yaml.parse(text, Loader=_base()):
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        yield depth
+
+
+def _refuse(loader: Any, root: Any) -> None:
     """Raise for what two readers may understand in two ways."""
     seen: set[int] = set()
     waiting = [(root, 0)] if root is not None else []
@@ -126,6 +149,7 @@ def _refuse(root: Any) -> None:
         if depth > _MAX_DEPTH:
             raise YamlError("is nested too deeply", line)
         seen.add(id(node))
+        _refuse_tag(loader, node)
         if node.id == "sequence":
             waiting.extend((child, depth + 1) for child in node.value)
         elif node.id == "mapping":
@@ -133,23 +157,37 @@ def _refuse(root: Any) -> None:
             waiting.extend((child, depth + 1) for pair in node.value for child in pair)
 
 
+def _refuse_tag(loader: Any, node: Any) -> None:
+    """Raise for a type that is not what stands there, and for a number that no reader of Kubernetes takes."""
+    line = node.start_mark.line + 1
+    plain = node.id == "scalar" and node.tag != f"{_CORE}str"
+    if node.tag not in _TAGS or (plain and loader.resolve(yaml.ScalarNode, node.value, (True, False)) != node.tag):
+        raise YamlError("uses a tag (!type), or a sign that readers take for one; put the value in quotes", line)
+    if plain and node.tag == f"{_CORE}int" and (len(node.value) > 80 or abs(loader.construct_yaml_int(node)) >= MAX_INTEGER):
+        raise YamlError("holds a number that is too large", line)
+
+
 def _refuse_keys(mapping: Any) -> None:
     keys: set[str] = set()
     for key, _value in mapping.value:
         line = key.start_mark.line + 1
-        if key.id != "scalar":
-            raise YamlError("has a key that is no text", line)
-        if key.tag == "tag:yaml.org,2002:merge":
+        if key.tag == f"{_CORE}merge":
             raise YamlError("uses a merge key (<<); write the values out", line)
+        if key.id != "scalar" or key.tag != f"{_CORE}str":
+            raise YamlError("has a key that is no text", line)
         if key.value in keys:
             raise YamlError(f"holds the key {key.value!r} twice", line)
         keys.add(key.value)
 
 
+def _base() -> Any:
+    return getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
 @lru_cache(maxsize=1)
 def _loader() -> Any:
     """PyYAML's C loader without dates and base-60 numbers, which Kubernetes' reader does not know either."""
-    base = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    base = _base()
     loader = type("StrictLoader", (base,), {})
     kept = {
         first: [(tag, pattern) for tag, pattern in resolvers if tag.rpartition(":")[2] not in ("timestamp", "int", "float")]

@@ -16,16 +16,20 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.cluster.reading import mapping, mappings, text
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.host import files
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.host import layout_kubeadm as layout
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.host.files import Host
-from ansible_collections.ninepaths.kubernetes.plugins.module_utils.wire import http1, tls
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.host.plain import PORTS, number, one_line
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.wire import http1, strict_json, tls
 
-PAGE = 500
+PAGE, MAX_PAGES = 500, 100
+MAX_LISTED = 2 * http1.MAX_BODY  # bytes of all pages of a collection
 JSON = "application/json"
 EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104 - compared with, not bound to
 NO_ANSWER = (OSError, ValueError, http1.HttpError)  # ValueError: an address that is none
 MERGE_PATCH = "application/merge-patch+json"
+SAID = 500  # characters of an answer's own words
 
 
 class ApiError(Exception):
@@ -65,27 +69,27 @@ class Credential(NamedTuple):
 def endpoint(argv: Sequence[str]) -> Endpoint:
     """The apiserver's own address and port, from its flags; raises ApiError when it has no address."""
     address = layout.flag(argv, "advertise-address") or layout.flag(argv, "bind-address")
-    port = layout.flag(argv, "secure-port") or "6443"
-    if not address or address in EVERYWHERE or not port.isdigit() or not 0 < int(port) < 1 << 16:
+    port = number(layout.flag(argv, "secure-port") or "6443", PORTS)
+    if not address or address in EVERYWHERE or not port:
         raise ApiError(0, "NoEndpoint", "the apiserver's flags name no address and port: set advertise-address")
-    return Endpoint(address, int(port))
+    return Endpoint(address, port)
 
 
 def credential(host: Host, path: str) -> Credential:
     """Read a kubeconfig of one cluster and one user, data inline or in files; raises ApiError naming the file."""
     try:
-        text = files.read_bytes(host.real(path)).decode("utf-8")
-        found = {key: _inline(host, text, key) for key in ("certificate-authority", "client-certificate", "client-key")}
+        content = files.read_bytes(host.real(path)).decode("utf-8")
+        found = {key: _inline(host, content, key) for key in ("certificate-authority", "client-certificate", "client-key")}
     except (OSError, ValueError) as error:
-        cause = getattr(error, "strerror", None) or str(error)
+        cause = getattr(error, "strerror", None) or ("not UTF-8 text" if isinstance(error, UnicodeError) else str(error))
         raise ApiError(0, "NoCredential", f"{path}: {cause}") from error
     return Credential(found["certificate-authority"].decode("ascii", "replace"), found["client-certificate"], found["client-key"])
 
 
-def _inline(host: Host, text: str, key: str) -> bytes:
+def _inline(host: Host, content: str, key: str) -> bytes:
     """A value of a kubeconfig without a YAML reader: kubeadm writes one line per value. Raises ValueError or OSError."""
-    data = re.findall(rf"""["']?\b{key}-data["']?\s*:\s*["']?([A-Za-z0-9+/=]+)""", text)
-    paths = re.findall(rf"""["']?\b{key}["']?\s*:\s*["']?(/[^\s"']+)""", text)
+    data = re.findall(rf"""["']?\b{key}-data["']?\s*:\s*["']?([A-Za-z0-9+/=]+)""", content)
+    paths = re.findall(rf"""["']?\b{key}["']?\s*:\s*["']?(/[^\s"']+)""", content)
     if len(data) + len(paths) != 1:
         raise ValueError(f"{len(data) + len(paths)} values for {key} where there has to be one")
     if paths:
@@ -118,6 +122,7 @@ class Api:
     def __init__(self, where: Endpoint, who: Credential, timeout: float = 10.0) -> None:
         self.where, self._timeout = where, timeout
         self._seconds, self._limit = http1.ANSWER, http1.MAX_BODY
+        self.received = 0  # bytes of all answers
         try:
             self.context = tls.with_client_data(tls.verified(who.ca), who.certificate, who.key)
         except tls.TlsError as error:
@@ -147,14 +152,17 @@ class Api:
 
     def list(self, path: str, *, accept: str = JSON, **query: str) -> Iterator[dict[str, Any]]:
         """Objects of a collection, page by page; `query` may hold fieldSelector and labelSelector."""
-        wanted = {**query, "limit": str(PAGE)}
-        while True:
+        wanted, began = {**query, "limit": str(PAGE)}, self.received
+        for _page in range(MAX_PAGES):
             page = self._json("GET", f"{path}?{urlencode(wanted)}", accept=accept)
-            yield from page.get("items") or []
-            follow = (page.get("metadata") or {}).get("continue")
+            yield from mappings(page.get("items"))
+            follow = text(mapping(page, "metadata").get("continue"))
             if not follow:
                 return
+            if self.received - began > MAX_LISTED:
+                break
             wanted["continue"] = follow
+        raise ApiError(0, "TooMany", f"GET {path}: more than {MAX_PAGES * PAGE} objects, or {MAX_LISTED} bytes of them")
 
     def post(self, path: str, document: Mapping[str, Any]) -> dict[str, Any]:
         """Create an object."""
@@ -189,14 +197,16 @@ class Api:
         body = b"" if document is None else json.dumps(document, separators=(",", ":")).encode("utf-8")
         headers = {"Accept": accept, **({"Content-Type": kind} if body else {})}
         answer = self._exchange(method, path, headers, body)
+        where = f"{method} {path.partition('?')[0]}"
         try:
-            found = json.loads(answer.body)
-        except ValueError:
-            found = None
+            found = strict_json.parse(answer.body)
+        except ValueError as error:
+            raise ApiError(answer.status, "NotJson", f"{where}: the answer cannot be read: {error}") from error
         if not isinstance(found, dict):
-            raise ApiError(answer.status, "NotJson", f"{method} {path}: the answer is no JSON object")
+            raise ApiError(answer.status, "NotJson", f"{where}: the answer is no JSON object")
         if answer.status >= 400:
-            raise ApiError(answer.status, str(found.get("reason") or ""), f"{method} {path.partition('?')[0]}: {found.get('message')}")
+            said = one_line(text(found.get("message")) or "no reason is given")[:SAID]
+            raise ApiError(answer.status, one_line(text(found.get("reason")) or "")[:SAID], f"{where}: {said}")
         return found
 
     def _exchange(self, method: str, path: str, headers: Mapping[str, str], body: bytes) -> http1.Response:
@@ -218,6 +228,7 @@ class Api:
         connection = self._connection or self._open()
         connection.send(method, path, headers, body)
         answer = connection.receive(self._limit)
+        self.received += len(answer.body)
         if not answer.reusable:
             self.close()
         return answer

@@ -11,6 +11,7 @@ from typing import Any
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.cluster import csr
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.cluster.api import Api, ApiError
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.cluster.csr import Allowed, Review
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.cluster.reading import segment
 
 
 def parse_nodes(nodes: Mapping[str, Mapping[str, Any]]) -> dict[str, Allowed]:
@@ -48,7 +49,7 @@ def approve_pending(api: Api, nodes: Mapping[str, Allowed]) -> dict[str, Any]:
 def _approve(api: Api, entry: Review) -> str:
     """Empty when it is approved, else why not."""
     try:
-        if api.find(f"/api/v1/nodes/{entry.node}") is None:
+        if api.find(f"/api/v1/nodes/{segment(entry.node)}") is None:
             return f"there is no Node {entry.node}"
         csr.approve(api, entry)
     except ApiError as error:

@@ -19,6 +19,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.cluster.api import Api
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.cluster.reading import mapping, mappings, segment, short, text
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.host.plain import one_line
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.wire import x509
 
 SIGNER = "kubernetes.io/kubelet-serving"
@@ -28,8 +30,12 @@ NODES_GROUP = "system:nodes"
 REQUIRED_USAGES = {"digital signature", "server auth"}
 ALLOWED_USAGES = REQUIRED_USAGES | {"key encipherment"}  # that one for RSA keys only
 MAX_SECONDS = 366 * 86400
+SAID = 1000  # characters of a reason; a request may hold thousands of names
 OK = "ok"
 NEWER = "a newer request of this node is pending"
+
+# Names of the cluster's own services, the apiserver's first of all.
+RESERVED = re.compile(r"localhost|kubernetes(\.default)?|.*\.svc(\..*)?", re.IGNORECASE)
 
 PENDING, APPROVED, DENIED, FAILED = "pending", "approved", "denied", "failed"
 DATE = re.compile(r"(\d{4})-(\d\d)-(\d\d)T(\d\d):(\d\d):(\d\d)(\.\d{1,9})?Z")
@@ -85,45 +91,46 @@ def seconds(date: object) -> float:
 
 def node_of(document: Mapping[str, Any]) -> str:
     """The node that sent a request, by who the apiserver says it was; empty for anybody else."""
-    user = (document.get("spec") or {}).get("username")
-    return user[len(NODE_PREFIX) :] if isinstance(user, str) and user.startswith(NODE_PREFIX) else ""
+    user = mapping(document, "spec").get("username")
+    return short(user[len(NODE_PREFIX) :]) or "" if isinstance(user, str) and user.startswith(NODE_PREFIX) else ""
 
 
 def state_of(document: Mapping[str, Any]) -> str:
     """pending, approved, denied or failed."""
-    kinds = {condition.get("type") for condition in (document.get("status") or {}).get("conditions") or []}
+    kinds = {text(condition.get("type")) for condition in mappings(mapping(document, "status").get("conditions"))}
     return next((state for state, kind in ((FAILED, "Failed"), (DENIED, "Denied"), (APPROVED, "Approved")) if kind in kinds), PENDING)
 
 
 def verdict(document: Mapping[str, Any], permitted: Allowed | None) -> str:
     """`ok`, or the first reason why this request must not be approved; `permitted` is None for a node that nobody named."""
-    spec = document.get("spec") or {}
-    return _requester(spec) or _terms(spec) or _content(spec, node_of(document), permitted) or OK
+    spec = mapping(document, "spec")
+    reason = _requester(spec) or _terms(spec) or _content(spec, node_of(document), permitted)
+    return one_line(reason)[:SAID] or OK
 
 
 def _requester(spec: Mapping[str, Any]) -> str:
     if spec.get("signerName") != SIGNER:
         return f"not for the signer {SIGNER}"
     user = spec.get("username")
-    if not isinstance(user, str) or not user.startswith(NODE_PREFIX) or user == NODE_PREFIX:
+    if not isinstance(user, str) or not user.startswith(NODE_PREFIX) or short(user[len(NODE_PREFIX) :]) is None:
         return "not requested by a node"
-    if NODES_GROUP not in _texts(spec.get("groups")):
+    if NODES_GROUP not in _only_texts(spec.get("groups")):
         return f"the requester is not in the group {NODES_GROUP}"
     return ""
 
 
-def _texts(value: object) -> list[str]:
-    """A list of text, empty for anything else."""
+def _only_texts(value: object) -> list[str]:
+    """A list of nothing but text, empty for anything else."""
     return list(value) if isinstance(value, list) and all(isinstance(entry, str) for entry in value) else []
 
 
 def _terms(spec: Mapping[str, Any]) -> str:
-    usages = _texts(spec.get("usages"))
+    usages = _only_texts(spec.get("usages"))
     if len(set(usages)) != len(usages) or not REQUIRED_USAGES <= set(usages) <= ALLOWED_USAGES:
         asked, right = (", ".join(sorted(group)) for group in (usages, ALLOWED_USAGES))
         return f"usages are {asked or 'missing'}; a serving certificate has {right}"
     wanted = spec.get("expirationSeconds")
-    if wanted is not None and (not isinstance(wanted, int) or wanted > MAX_SECONDS):
+    if wanted is not None and (not isinstance(wanted, int) or isinstance(wanted, bool) or wanted > MAX_SECONDS):
         return f"asks for {wanted} seconds; at most {MAX_SECONDS} are approved"
     return ""
 
@@ -132,7 +139,7 @@ def _content(spec: Mapping[str, Any], node: str, permitted: Allowed | None) -> s
     try:
         data = base64.b64decode(spec.get("request") or "", validate=True)
         blocks = x509.pem_blocks(data, "CERTIFICATE REQUEST")
-        if len(blocks) != 1 or not x509.PEM.fullmatch(data.strip()):
+        if len(blocks) != 1 or not x509.is_one_block(data):
             return "does not hold exactly one certificate request"
         asked = x509.request(blocks[0])
     except (binascii.Error, TypeError, ValueError) as error:  # DerError is a ValueError
@@ -161,8 +168,8 @@ def _shape(asked: x509.Request) -> str:
 def _names(asked: x509.Request, node: str, permitted: Allowed | None) -> str:
     if permitted is None:
         return f"no addresses are known for the node {node}; name them in the inventory or in ninepaths_node_addresses"
-    # The node authenticated as this name, so it may carry it as a host name as well.
-    foreign = [name for name in asked.names.dns if name.lower() not in permitted.dns and name != node]
+    # The node authenticated as this name, so it may carry it as a host name as well, unless a service of the cluster has it.
+    foreign = [name for name in asked.names.dns if name.lower() not in permitted.dns and (name != node or RESERVED.fullmatch(name))]
     foreign += [address for address in asked.names.ip if pack(address) not in permitted.ip]
     return f"asks for {', '.join(foreign)!r}, not among the addresses of {node}" if foreign else ""
 
@@ -174,9 +181,9 @@ def review(documents: Sequence[dict[str, Any]], nodes: Mapping[str, Allowed]) ->
     """
     found = []
     for document in documents:
-        metadata, node = document.get("metadata") or {}, node_of(document)
+        metadata, node = mapping(document, "metadata"), node_of(document)
         created = seconds(metadata.get("creationTimestamp"))
-        found.append(Review(str(metadata.get("name")), node, state_of(document), created, verdict(document, nodes.get(node)), document))
+        found.append(Review(short(metadata.get("name")) or "", node, state_of(document), created, verdict(document, nodes.get(node)), document))
     found.sort(key=lambda entry: (entry.created, entry.name))
     newest = {entry.node: entry.name for entry in found if entry.state == PENDING}
     return [
@@ -200,7 +207,7 @@ def approve(api: Api, entry: Review) -> None:
         raise ValueError(f"{entry.name} is {entry.state}, {entry.verdict}")
     message = f"names and addresses belong to node {entry.node}"
     condition = {"type": "Approved", "status": "True", "reason": "NinepathsApproved", "message": message}
-    status = {**(entry.document.get("status") or {})}
-    status["conditions"] = [*(status.get("conditions") or []), condition]
+    status = {**mapping(entry.document, "status")}
+    status["conditions"] = [*mappings(status.get("conditions")), condition]
     document = {"apiVersion": "certificates.k8s.io/v1", "kind": "CertificateSigningRequest", **entry.document, "status": status}
-    api.put(f"{COLLECTION}/{entry.name}/approval", document)
+    api.put(f"{COLLECTION}/{segment(entry.name)}/approval", document)

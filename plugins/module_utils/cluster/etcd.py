@@ -11,10 +11,11 @@ import ssl
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from ansible_collections.ninepaths.kubernetes.plugins.module_utils.host import files
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.cluster.reading import mapping, mappings, text, texts, whole
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.host import files, plain
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.host import layout_kubeadm as layout
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.host.files import Host
-from ansible_collections.ninepaths.kubernetes.plugins.module_utils.wire import http1, tls
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.wire import http1, strict_json, tls
 
 TIMEOUT, ANSWER = 5.0, 15.0  # seconds: for a step, and for a whole answer
 LIMIT = http1.MAX_BODY
@@ -32,18 +33,19 @@ class Url(NamedTuple):
     port: int
 
 
-def parse_url(text: str) -> Url | None:
+def parse_url(written: str) -> Url | None:
     """An http or https URL of host and port, or None."""
-    scheme, mark, rest = text.strip().partition("://")
+    scheme, mark, rest = written.strip().partition("://")
     address, _colon, port = rest.split("/")[0].rpartition(":")
-    if not mark or scheme not in ("http", "https") or not address or not port.isdigit() or not 0 < int(port) < 1 << 16:
+    number = plain.number(port, plain.PORTS)
+    if not mark or scheme not in ("http", "https") or not address or not number:
         return None
-    return Url(scheme == "https", address.strip("[]"), int(port))
+    return Url(scheme == "https", address.strip("[]"), number)
 
 
-def urls(text: str | None) -> list[Url]:
+def urls(written: str | None) -> list[Url]:
     """URLs of a flag with commas."""
-    return [url for url in map(parse_url, (text or "").split(",")) if url]
+    return [url for url in map(parse_url, (written or "").split(",")) if url]
 
 
 def client_context(host: Host, argv: Sequence[str]) -> ssl.SSLContext | None:
@@ -79,9 +81,9 @@ def _call(channel: socket.socket, where: str, path: str, document: object) -> di
     connection.send("POST" if body else "GET", path, {"Connection": "close", "Content-Type": "application/json"}, body)
     answer = connection.receive(LIMIT)
     try:
-        found = json.loads(answer.body)
-    except ValueError:
-        found = None
+        found = strict_json.parse(answer.body)
+    except ValueError as error:
+        raise EtcdError(f"{where}{path}: status {answer.status}, and the answer cannot be read: {error}") from error
     if not isinstance(found, dict) or (answer.status != 200 and "health" not in found):
         raise EtcdError(f"{where}{path}: status {answer.status}")
     return found
@@ -99,7 +101,7 @@ def observe(host: Host, argv: Sequence[str]) -> dict[str, Any] | None:
         return {"members": [], "error": str(error)}
     for server in servers:
         try:
-            members = call(server, context, "/v3/cluster/member/list", {}).get("members") or []
+            members = mappings(call(server, context, "/v3/cluster/member/list", {}).get("members"))
             return {"members": [_member(member, context) for member in members], "error": None}
         except EtcdError as error:
             failures.append(str(error))
@@ -112,12 +114,12 @@ def status(url: Url, context: ssl.SSLContext | None) -> tuple[str, str]:
     Healthy is one that follows a leader, has no alarm, and reads through the quorum: what its status and its /health together say.
     """
     answer = call(url, context, "/v3/maintenance/status", {})
-    leader = str(answer.get("leader") or "0")
+    leader = str(whole(answer.get("leader")))
     if leader == "0" or answer.get("errors"):
         raise EtcdError(f"{url.address}: has no leader or reports errors")
     if call(url, context, "/health").get("health") not in ("true", True):
         raise EtcdError(f"{url.address}: is not healthy")
-    return str((answer.get("header") or {}).get("member_id", "0")), leader
+    return str(whole(mapping(answer, "header").get("member_id"))), leader
 
 
 def status_of(client_urls: Sequence[Url], context: ssl.SSLContext | None) -> tuple[str, str] | None:
@@ -131,13 +133,13 @@ def status_of(client_urls: Sequence[Url], context: ssl.SSLContext | None) -> tup
 
 
 def _member(member: dict[str, Any], context: ssl.SSLContext | None) -> dict[str, Any]:
-    number = str(member.get("ID", ""))
-    client_urls = [str(url) for url in member.get("clientURLs") or []]
+    number = str(whole(member.get("ID")))
+    client_urls = texts(member.get("clientURLs"))
     found = status_of(urls(",".join(client_urls)), context)
     return {
-        "id": f"{int(number):x}" if number.isdigit() else number,
-        "name": str(member.get("name", "")),
-        "peer_urls": [str(url) for url in member.get("peerURLs") or []],
+        "id": f"{int(number):x}",
+        "name": text(member.get("name")) or "",
+        "peer_urls": texts(member.get("peerURLs")),
         "client_urls": client_urls,
         "healthy": found is not None,
         "leader": found is not None and found[1] == number,

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.cluster import etcd
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.cluster.etcd import EtcdError, Url
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.cluster.reading import mappings, text, texts, whole
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.host import layout_kubeadm
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.host.failures import PreconditionError, TransactionError
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.host.machine import Machine
@@ -37,12 +38,12 @@ class Gateway:
 
     def members(self) -> list[Member]:
         """All members. Raises EtcdError."""
-        found = self._call(self.local, "cluster/member/list").get("members") or []
+        found = mappings(self._call(self.local, "cluster/member/list").get("members"))
         return [
             Member(
-                str(one.get("ID", "0")),
-                str(one.get("name", "")),
-                etcd.urls(",".join(one.get("clientURLs") or [])),
+                str(whole(one.get("ID"))),
+                text(one.get("name")) or "",
+                etcd.urls(",".join(texts(one.get("clientURLs")))),
                 bool(one.get("isLearner")),
             )
             for one in found

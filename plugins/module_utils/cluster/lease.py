@@ -14,8 +14,10 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.cluster import api, csr
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.cluster.reading import mapping, text, whole
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.host.failures import HeldError, TransactionError
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.host.machine import Machine
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.host.plain import one_line
 
 GROUP = "/apis/coordination.k8s.io/v1/namespaces"
 # Seconds.
@@ -24,6 +26,7 @@ MARGIN = 30.0  # that a renewal may be late
 SKEW = 30.0  # that clocks of a cluster may differ; where they differ more, only watching tells
 OWN_RUN = 60.0  # that another host of this run may take to give it back after its end
 POLL = 1.0
+LONGEST = 86400
 
 
 class Lease:
@@ -77,16 +80,16 @@ class Lease:
             return found
         # Another host of this run is about to give it back. Of anybody else's only watching tells whether it is alive.
         own = holder.rpartition("@")[0] == self.run
-        patience = OWN_RUN if own else float(found["spec"].get("leaseDurationSeconds") or 0) / 3 + MARGIN
-        if not own and self._looks_fresh(found["spec"]):
-            raise self._held(found["spec"])
+        patience = OWN_RUN if own else _seconds(found) / 3 + MARGIN
+        if not own and self._looks_fresh(found):
+            raise self._held(found)
         say(f"waiting for the cluster's Lease, which {holder} has not given back (at most {patience:.0f} s)")
-        version, start = found["metadata"].get("resourceVersion"), self.machine.clock()
+        version, start = _version(found), self.machine.clock()
         while found and self._other_holder(found):
-            renewed, over = found["metadata"].get("resourceVersion") != version, self.machine.clock() - start >= patience
+            renewed, over = _version(found) != version, self.machine.clock() - start >= patience
             held = over if own else renewed
             if held:
-                raise self._held(found["spec"])
+                raise self._held(found)
             if over:
                 return found
             self.machine.sleep(POLL)
@@ -95,27 +98,26 @@ class Lease:
 
     def _other_holder(self, found: Mapping[str, Any] | None) -> str:
         """Who else has it; nobody is an empty string."""
-        holder = str((found or {"spec": {}})["spec"].get("holderIdentity") or "")
+        holder = _holder(found)
         return "" if holder == self.holder else holder
 
-    def _age(self, spec: Mapping[str, Any]) -> float:
+    def _age(self, found: Mapping[str, Any]) -> float:
         """Seconds since it was renewed, as far as the clocks of two hosts can tell."""
-        return self.machine.now() - csr.seconds(spec.get("renewTime"))
+        return self.machine.now() - csr.seconds(mapping(found, "spec").get("renewTime"))
 
-    def _looks_fresh(self, spec: Mapping[str, Any]) -> bool:
-        return -SKEW < self._age(spec) < float(spec.get("leaseDurationSeconds") or 0)
+    def _looks_fresh(self, found: Mapping[str, Any]) -> bool:
+        return -SKEW < self._age(found) < _seconds(found)
 
-    def _held(self, spec: Mapping[str, Any]) -> HeldError:
-        seen = f"Lease {self.namespace}/{self.name}, renewed {max(0.0, self._age(spec)):.0f} s ago"
+    def _held(self, found: Mapping[str, Any]) -> HeldError:
+        seen = f"Lease {self.namespace}/{self.name}, renewed {max(0.0, self._age(found)):.0f} s ago"
         return HeldError(
-            f"the cluster is being changed by {spec['holderIdentity']} ({seen})",
+            f"the cluster is being changed by {_holder(found)} ({seen})",
             "wait until that run has ended; if it is dead, its Lease ends by itself",
         )
 
     def _put(self, found: Mapping[str, Any]) -> None:
-        transitions = int(found["spec"].get("leaseTransitions") or 0)
-        change = 0 if found["spec"].get("holderIdentity") == self.holder else 1
-        self.client.put(self.path, self._document(found["metadata"], transitions + change))
+        change = 0 if _holder(found) == self.holder else 1
+        self.client.put(self.path, self._document(_guarded(found), _transitions(found) + change))
 
     def _document(self, metadata: Mapping[str, Any], transitions: int) -> dict[str, Any]:
         now = stamp(self.machine.now())
@@ -138,13 +140,13 @@ class Lease:
         age = self.machine.clock() - self.renewed
         try:
             found = self.client.find(self.path)
-            if found is None or found["spec"].get("holderIdentity") != self.holder:
+            if _holder(found) != self.holder:
                 other = self._other_holder(found)
                 raise HeldError(
                     f"the cluster's Lease was taken away from this run{f' by {other}' if other else ''}",
                     "find out who did it: kubectl -n kube-system get lease ninepaths -o yaml",
                 )
-            if age >= self.seconds / 3:
+            if found is not None and age >= self.seconds / 3:
                 self._put(found)
                 self.renewed = self.machine.clock()
         except HeldError:
@@ -160,10 +162,35 @@ class Lease:
     def release(self) -> None:
         """Give it back if it is still ours. Raises ApiError or TransactionError; unless it is tried again, it ends by itself."""
         found = self.client.find(self.path)
-        if found is not None and found["spec"].get("holderIdentity") == self.holder:
-            document = self._document(found["metadata"], int(found["spec"].get("leaseTransitions") or 0))
+        if found is not None and _holder(found) == self.holder:
+            document = self._document(_guarded(found), _transitions(found))
             document["spec"]["holderIdentity"] = ""
             self.client.put(self.path, document)
+
+
+def _holder(found: Mapping[str, Any] | None) -> str:
+    """Who has a Lease, on one line; nobody is an empty string."""
+    return one_line(text(mapping(found, "spec").get("holderIdentity")) or "")[:253]
+
+
+def _seconds(found: Mapping[str, Any]) -> float:
+    """How long it lasts after a renewal. What is longer than a day is nobody's: a Lease that nobody could wait for would block every run."""
+    return float(min(max(whole(mapping(found, "spec").get("leaseDurationSeconds")), 0), LONGEST))
+
+
+def _transitions(found: Mapping[str, Any]) -> int:
+    return whole(mapping(found, "spec").get("leaseTransitions")) % (1 << 31)
+
+
+def _version(found: Mapping[str, Any]) -> str | None:
+    return text(mapping(found, "metadata").get("resourceVersion"))
+
+
+def _guarded(found: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Its metadata. Raises ApiError where nothing would guard a write."""
+    if _version(found) is None:
+        raise api.ApiError(0, "NotAsExpected", "the cluster's Lease has no resourceVersion, so it cannot be written safely")
+    return mapping(found, "metadata")
 
 
 def stamp(seconds: float) -> str:

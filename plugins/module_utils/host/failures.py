@@ -43,11 +43,13 @@ class UndoError(TransactionError):
 
 
 def as_error(error: Exception) -> TransactionError:
-    """The same error, an OSError in words, or the kind of one that nobody expected: its own words may hold data."""
+    """The same error, an OSError or another one of ours in words, or the kind of one that nobody expected: its own words may hold data."""
     if isinstance(error, TransactionError):
         return error
     if isinstance(error, OSError):
         return TransactionError(f"{error.filename or 'a system call'}: {error.strerror}", FULL_DISK)
+    if type(error).__module__.startswith("ansible_collections."):
+        return TransactionError(str(error), "look at what the message names, then run again")
     return TransactionError(f"an error that ninepaths does not expect ({type(error).__name__})", "report it with the transaction's journal")
 
 

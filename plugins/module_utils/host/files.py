@@ -10,6 +10,7 @@ import fnmatch
 import grp
 import hashlib
 import os
+import posixpath
 import pwd
 import stat
 from collections.abc import Iterator
@@ -17,6 +18,8 @@ from typing import Any, NamedTuple
 
 LIMIT = 1 << 20  # bytes; larger files are described, not read
 MAX_MATCHES = 20000
+MAX_LINKS = 40
+MAX_DEPTH = 64  # directories that `**` goes down
 
 TYPES = ((stat.S_ISREG, "file"), (stat.S_ISDIR, "dir"), (stat.S_ISLNK, "link"))
 
@@ -124,6 +127,43 @@ def sha256_of(path: str, limit: int = LIMIT) -> str:
     return hashlib.sha256(read_bytes(path, limit)).hexdigest()
 
 
+def exposed(host: Host, folder: str) -> str | None:
+    """The first directory on the way to a folder, itself included, in which others than root (or this process's user) may put links.
+
+    None where there is none, or where the way ends before. Links that root made on the way are followed.
+    """
+    waiting = [part for part in reversed(folder.split("/")) if part]
+    path, links = "", 0
+    if _is_exposed(host, "/"):
+        return "/"
+    while waiting:
+        part = waiting.pop()
+        path = posixpath.normpath(f"{path}/{part}")
+        try:
+            found = os.lstat(host.real(path))
+        except OSError:
+            return None
+        if stat.S_ISLNK(found.st_mode):
+            links += 1
+            if links > MAX_LINKS or not _is_trusted(found.st_uid):
+                return path
+            target = os.readlink(host.real(path))
+            path = "" if target.startswith("/") else posixpath.dirname(path)
+            waiting += [part for part in reversed(target.split("/")) if part]
+        elif not stat.S_ISDIR(found.st_mode) or _is_exposed(host, path):
+            return path
+    return None
+
+
+def _is_exposed(host: Host, path: str) -> bool:
+    found = os.stat(host.real(path))
+    return not _is_trusted(found.st_uid) or bool(found.st_mode & stat.S_IWOTH)
+
+
+def _is_trusted(uid: int) -> bool:
+    return uid in (0, os.geteuid())
+
+
 def printable(name: str) -> bool:
     """False for names with control characters or bytes that are no UTF-8; those must not reach a terminal or a report."""
     return name.isprintable()
@@ -134,14 +174,14 @@ def is_pattern(path: str) -> bool:
     return any(sign in path for sign in "*?[")
 
 
-def expand(pattern: str, host: Host) -> Iterator[str]:
-    """Target paths that match an absolute pattern, sorted within a directory.
+def expand(pattern: str, host: Host, folder: str = "") -> Iterator[str]:
+    """Target paths that match an absolute pattern, or one below a folder, sorted within a directory.
 
     `*`, `?` and `[…]` work within one name and also match names that begin with a dot; `**` stands for any number of directories. A
-    directory that a wildcard found is not entered through a link. Raises TooManyFilesError.
+    directory that a wildcard found is not entered through a link, and none that lies too deep. Raises TooManyFilesError.
     """
     parts = [part for part in pattern.split("/") if part]
-    for number, path in enumerate(_match(host, "", parts)):
+    for number, path in enumerate(_match(host, folder.rstrip("/"), parts)):
         if number >= MAX_MATCHES:
             raise TooManyFilesError(f"{pattern}: more than {MAX_MATCHES} files match")
         yield path
@@ -164,8 +204,10 @@ def _match(host: Host, base: str, parts: list[str]) -> Iterator[str]:
                 yield from _match(host, f"{base}/{entry.name}", rest)
 
 
-def _below(host: Host, base: str, rest: list[str]) -> Iterator[str]:
+def _below(host: Host, base: str, rest: list[str], depth: int = 0) -> Iterator[str]:
     """`**`: everything below the directory, or what matches the rest of the pattern in it and in every directory below."""
+    if depth > MAX_DEPTH:
+        raise TooManyFilesError(f"{base}: directories are nested deeper than {MAX_DEPTH}")
     if rest:
         yield from _match(host, base, rest)
     for entry in _entries(host, base):
@@ -173,7 +215,7 @@ def _below(host: Host, base: str, rest: list[str]) -> Iterator[str]:
         if not rest:
             yield path
         if entry.is_dir(follow_symlinks=False):
-            yield from _below(host, path, rest)
+            yield from _below(host, path, rest, depth + 1)
 
 
 def _entries(host: Host, path: str) -> list[os.DirEntry[str]]:

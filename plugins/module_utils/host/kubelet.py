@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from ansible_collections.ninepaths.kubernetes.plugins.module_utils.host import files
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.host import files, plain
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.host import layout_kubeadm as layout
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.host.machine import Machine
 
@@ -43,8 +43,8 @@ def service(machine: Machine) -> Service:
     """Ask systemd."""
     found = machine.command(["systemctl", "show", "--property=ActiveState,MainPID,ExecMainStartTimestampMonotonic", UNIT])
     values = dict(line.partition("=")[::2] for line in found.stdout.splitlines())
-    started = float(values.get("ExecMainStartTimestampMonotonic") or 0) / 1e6
-    return Service(values.get("ActiveState") == "active", int(values.get("MainPID") or 0), started)
+    started = (plain.number(values.get("ExecMainStartTimestampMonotonic")) or 0) / 1e6
+    return Service(values.get("ActiveState") == "active", plain.number(values.get("MainPID")) or 0, started)
 
 
 def dial(machine: Machine, argv: Sequence[str], listener: Listener) -> tuple[str, int]:
@@ -55,13 +55,17 @@ def dial(machine: Machine, argv: Sequence[str], listener: Listener) -> tuple[str
         return layout.flag(argv, flag) or next((value for text in texts for value in [layout.top_level(text, field)] if value), "")
 
     address, port = said(listener.address_flag, listener.address_field), said(listener.port_flag, listener.port_field)
-    return LOOPBACK if not address or address in EVERYWHERE else address, int(port) if port.isdigit() else listener.port
+    number = plain.number(port, plain.PORTS)
+    return LOOPBACK if not address or address in EVERYWHERE else address, listener.port if number is None else number
 
 
 def _configuration(host: files.Host, argv: Sequence[str]) -> Iterator[str]:
     """Its configuration, what wins first: drop-ins in the reverse of the order in which they are merged, then the file itself."""
     folder = layout.flag(argv, "config-dir")
-    dropins = sorted(files.expand(f"{folder.rstrip('/')}/**/*.conf", host), key=lambda path: path.split("/")) if folder else []
+    try:
+        dropins = sorted(files.expand("**/*.conf", host, folder), key=lambda path: path.split("/")) if folder else []
+    except files.TooManyFilesError:  # then the file itself is the best guess
+        dropins = []
     for path in [*reversed(dropins), layout.flag(argv, "config") or layout.KUBELET_CONFIG]:
         try:
             yield files.read_bytes(layout.real_target(host, path)).decode("utf-8", "replace")

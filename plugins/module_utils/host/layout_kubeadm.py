@@ -29,7 +29,8 @@ KUBELET_CLIENT = f"{KUBELET_PKI}/kubelet-client-current.pem"
 KUBELET_SELF_SIGNED = (f"{KUBELET_PKI}/kubelet.crt", f"{KUBELET_PKI}/kubelet.key")
 POD_LOGS = "/var/log/pods"
 
-FLAG_LINE = re.compile(r"""^\s*-\s+["']?(--[a-z0-9-]+=.*?)["']?\s*$""", re.MULTILINE)
+# Blanks are matched within a line only: a search that may cross lines is slow in a file that holds little else.
+FLAG_LINE = re.compile(r"""^[ \t]*-[ \t]+["']?(--[a-z0-9-]+=.*)$""", re.MULTILINE)
 CERTIFICATE_FLAG = re.compile(r"--[a-z-]*(?:ca-?file|cert-?file|client-certificate|certificate-authority)=(/.+)")
 
 
@@ -76,12 +77,13 @@ def flag(argv: Sequence[str], name: str) -> str | None:
 
 def manifest_flags(text: str) -> list[str]:
     """Flags that a manifest's lists hold, without reading YAML: good enough to find the apiserver before its process runs."""
-    return FLAG_LINE.findall(text)
+    found = (word.rstrip() for word in FLAG_LINE.findall(text))
+    return [word[:-1] if word.endswith(("'", '"')) else word for word in found]
 
 
 def top_level(text: str, key: str) -> str | None:
     """A plain value at any depth of a kubelet configuration, by its line; None when there is none or more than one."""
-    found = re.findall(rf"""^\s*{re.escape(key)}:\s*["']?([^\s"'#]+)["']?\s*(?:#.*)?$""", text, re.MULTILINE)
+    found = re.findall(rf"""^[ \t]*{re.escape(key)}:[ \t]*["']?([^\s"'#]+)["']?[ \t\r]*(?:#.*)?$""", text, re.MULTILINE)
     return found[0] if len(found) == 1 else None
 
 

@@ -8,9 +8,10 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import stat
 from collections.abc import Iterator
 
-from ansible_collections.ninepaths.kubernetes.plugins.module_utils.host.failures import HeldError
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.host.failures import HeldError, PreconditionError
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.host.machine import Machine
 
 BASE = "/var/lib/ninepaths"
@@ -20,11 +21,14 @@ MOMENT = 2.0  # seconds: whoever asks for the holder has the lock for an instant
 
 
 def prepare(host: Machine) -> None:
-    """Make the directories of all transactions, 0700. Raises OSError."""
+    """Make the directories of all transactions, 0700. Raises OSError, PreconditionError for one that is not root's alone."""
     for path in (BASE, TRANSACTIONS):
         if not host.exists(path):
             with contextlib.suppress(FileExistsError):
                 host.files.make_directory(host.at(path), 0o700)
+        found = os.stat(host.at(path))
+        if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o077:
+            raise PreconditionError(f"{path} is not a directory of root alone", f"look what lies there, then: chown root {path}; chmod 0700 {path}")
 
 
 @contextlib.contextmanager

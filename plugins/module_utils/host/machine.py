@@ -9,13 +9,16 @@ The engine changes a file system only through `FileSystem`, so that a test can s
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import stat
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, BinaryIO
 
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.host.failures import HealthError
+
+LIMIT = 1 << 26  # bytes of a file that is read as a whole
 
 
 class FileSystem:
@@ -156,13 +159,28 @@ class Machine:
         """Wait."""
         time.sleep(seconds)
 
-    def read(self, path: str) -> bytes:
-        """The bytes of a regular file, never through a link. Raises OSError."""
+    def read(self, path: str, limit: int = LIMIT) -> bytes:
+        """The bytes of a regular file, never through a link. Raises OSError, EFBIG for more than `limit` bytes."""
+        with self._open(path) as file:
+            data = file.read(limit + 1)
+        if len(data) > limit:
+            raise OSError(errno.EFBIG, f"larger than {limit} bytes", path)
+        return data
+
+    def sha256(self, path: str) -> str:
+        """Digest of a regular file of any size, never through a link. Raises OSError."""
+        found = hashlib.sha256()
+        with self._open(path) as file:
+            for block in iter(lambda: file.read(1 << 16), b""):
+                found.update(block)
+        return found.hexdigest()
+
+    def _open(self, path: str) -> BinaryIO:
         descriptor = os.open(self.at(path), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-        with os.fdopen(descriptor, "rb") as file:
-            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                raise OSError(errno.EINVAL, "not a regular file", path)
-            return file.read()
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            os.close(descriptor)
+            raise OSError(errno.EINVAL, "not a regular file", path)
+        return os.fdopen(descriptor, "rb")
 
     def exists(self, path: str) -> bool:
         """Is there anything under that name, a dangling link included?"""

@@ -8,6 +8,7 @@ Armed before the first change, disarmed after the last: a transient timer (a hun
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -20,6 +21,7 @@ UNITS = "/etc/systemd/system"
 WANTS = UNITS + "/multi-user.target.wants"
 NO_SYSTEMD = "ninepaths changes a node only in a detached systemd unit that can undo itself; this host cannot be changed"
 
+INTERPRETER = re.compile(r"/[A-Za-z0-9._/+-]+")  # systemd reads blanks, % and $ as something else
 UNDO_AFTER, UNDO_MARGIN = 900.0, 300.0  # seconds
 
 BOOT_TEXT = """\
@@ -54,6 +56,8 @@ def program(directory: str, *mode: str) -> list[str]:
 
 def require_systemd(host: Machine) -> None:
     """Raises TransactionError when this host is not run by systemd or has no systemd-run."""
+    if not INTERPRETER.fullmatch(sys.executable or "/usr/bin/python3"):
+        raise TransactionError(f"the interpreter {sys.executable!r} cannot stand in a unit", "set ansible_python_interpreter to a plain path")
     if not host.exists("/run/systemd/system"):
         raise TransactionError("this host is not run by systemd", NO_SYSTEMD)
     found = host.command(["systemd-run", "--version"])

@@ -13,21 +13,29 @@ from typing import Any, TypeVar
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.cluster import api as apis
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.cluster import csr, etcd
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.cluster.api import Api, ApiError
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.cluster.reading import mapping, mappings, port, segment, short, text, whole
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.host import files
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.host import layout_kubeadm as layout
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.host.parallel import in_parallel
-from ansible_collections.ninepaths.kubernetes.plugins.module_utils.observation.collection import SECRET, Collection
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.host.plain import one_line
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.observation import secrets
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.observation.collection import Collection
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.wire import tls
 
-CONFIGMAPS = ("kubeadm-config", "kubelet-config", "kube-proxy")
+# ConfigMaps by name, and the one key of each that the plan reads; nothing else of them leaves the host.
+CONFIGMAPS = {"kubeadm-config": "ClusterConfiguration", "kubelet-config": "kubelet", "kube-proxy": "config.conf"}
+# Fields of a kubelet's configuration that may hold a token.
+WITHHELD = ("staticPodURLHeader",)
 CONTROL_PLANE_LABELS = ("node-role.kubernetes.io/control-plane", "node-role.kubernetes.io/master")
 DEFAULT_ADDRESS_TYPES = "Hostname,InternalDNS,InternalIP,ExternalDNS,ExternalIP"
 KUBELET_PORT = 10250
 LOOKS, LOOK_AGAIN_S = 5, 2.0  # a readiness that fails is looked at again before it counts
 CONFIGZ = (10.0, 1 << 18)  # seconds and bytes
+MOST_ADDRESSES = 100
+DETAIL = 1 << 15  # characters of what the apiserver says about its readiness
 LEASE = "/apis/coordination.k8s.io/v1/namespaces/kube-system/leases/ninepaths"
 METADATA_ONLY = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
-STALE_TOKENS = re.compile(r"^serviceaccount_stale_tokens_total(?:\{[^}]*\})? (\S+)$", re.MULTILINE)
+STALE_TOKENS = re.compile(r"^serviceaccount_stale_tokens_total(?:\{[^}\n]*\})? ([0-9.eE+]{1,32})$", re.MULTILINE)
 
 # Programs that approve serving certificates, by the name of their Deployment.
 APPROVERS = re.compile("csr-approver|kubelet-serving-cert-approver|kubelet-rubber-stamp|machine-approver|talos-cloud-controller-manager")
@@ -46,7 +54,7 @@ def add(seen: Collection, request: Mapping[str, Any], observation: dict[str, Any
     argv = apiserver["argv"] or layout.manifest_flags(seen.document(apiserver["manifest"]) or "")
     try:
         api = apis.local(seen.host, argv)
-        version = str(api.get("/version").get("gitVersion") or "") or None
+        version = short(api.get("/version").get("gitVersion"))
     except ApiError as error:
         advice = "mend it first; `crictl logs` of its container says why it does not run"
         seen.problem(None, f"the apiserver of this node does not answer: {error}", advice)
@@ -103,32 +111,33 @@ class Cluster:
         return ready, detail
 
     def _look(self) -> tuple[bool, str]:
-        status, text = self._api.raw("/readyz?verbose")
-        failing = [line for line in text.splitlines() if line.startswith("[-]")]
+        status, answer = self._api.raw("/readyz?verbose")
+        failing = [one_line(line) for line in answer[:DETAIL].splitlines() if line.startswith("[-]")]
         return status == 200, "; ".join(failing) or ("ok" if status == 200 else f"status {status}")
 
     def _nodes(self) -> list[dict[str, Any]]:
         leases = self._leases()
-        return [self._node(node, leases) for node in self._api.list("/api/v1/nodes")]
+        return [self._node(node, leases) for node in self._api.list("/api/v1/nodes") if short(mapping(node, "metadata").get("name"))]
 
     def _leases(self) -> dict[str, float]:
         found = self._api.list("/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases")
-        return {lease["metadata"]["name"]: csr.seconds((lease.get("spec") or {}).get("renewTime")) for lease in found}
+        return {str(mapping(lease, "metadata").get("name")): csr.seconds(mapping(lease, "spec").get("renewTime")) for lease in found}
 
     def _node(self, node: Mapping[str, Any], leases: Mapping[str, float]) -> dict[str, Any]:
-        metadata, status = node.get("metadata") or {}, node.get("status") or {}
-        info = status.get("nodeInfo") or {}
-        endpoints = status.get("daemonEndpoints") or {}
+        metadata, status = mapping(node, "metadata"), mapping(node, "status")
+        info, addresses = mapping(status, "nodeInfo"), mappings(status.get("addresses"))
+        # A kubelet writes its own Node object: nothing in it may be so long that the rest is not read because of it.
+        pairs = [(short(entry.get("type")), short(entry.get("address"))) for entry in addresses[:MOST_ADDRESSES]]
         return {
-            "name": str(metadata.get("name")),
-            "uid": str(metadata.get("uid")),
-            "addresses": [{"type": entry.get("type"), "address": entry.get("address")} for entry in status.get("addresses") or []],
-            "kubelet_port": int((endpoints.get("kubeletEndpoint") or {}).get("Port") or KUBELET_PORT),
-            "ready": any(entry.get("type") == "Ready" and entry.get("status") == "True" for entry in status.get("conditions") or []),
-            "version": info.get("kubeletVersion"),
-            "lease_renewed": leases.get(str(metadata.get("name"))),
-            "control_plane": any(label in (metadata.get("labels") or {}) for label in CONTROL_PLANE_LABELS),
-            "os": info.get("osImage"),
+            "name": metadata["name"],
+            "uid": short(metadata.get("uid")) or "",
+            "addresses": [{"type": kind, "address": address} for kind, address in pairs if kind and address],
+            "kubelet_port": port(mapping(status, "daemonEndpoints", "kubeletEndpoint").get("Port"), KUBELET_PORT),
+            "ready": any(entry.get("type") == "Ready" and entry.get("status") == "True" for entry in mappings(status.get("conditions"))),
+            "version": short(info.get("kubeletVersion")),
+            "lease_renewed": leases.get(metadata["name"]),
+            "control_plane": any(label in mapping(metadata, "labels") for label in CONTROL_PLANE_LABELS),
+            "os": short(info.get("osImage")),
         }
 
     def _serving_csrs(self, nodes: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -142,35 +151,43 @@ class Cluster:
         ]
 
     def _configmap(self, name: str) -> dict[str, Any] | None:
+        """The document that the plan reads, without it where a secret stands in it."""
         found = self._api.find(f"/api/v1/namespaces/kube-system/configmaps/{name}")
-        if found is None:
+        version = short(mapping(found, "metadata").get("resourceVersion"))
+        if found is None or version is None:
             return None
-        data = {key: text for key, text in (found.get("data") or {}).items() if not SECRET.search(text.encode("utf-8"))}
-        return {"resource_version": found["metadata"]["resourceVersion"], "data": data}
+        key = CONFIGMAPS[name]
+        document = text(mapping(found, "data").get(key))
+        why = None if document is None else secrets.found_in(document)
+        if why:
+            cause = f"the key {key} holds what looks like a secret ({why}), so it is not read"
+            self._seen.problem(f"ConfigMap kube-system/{name}", cause, "take it out with kubectl edit; every node can read this object")
+        return {"resource_version": version, "data": {} if document is None or why else {key: document}}
 
     def _stale_tokens(self) -> int | None:
         """How often a token was used that only the extension keeps alive; none can be once that is off, and asking costs some megabytes."""
         if layout.flag(self._argv, "service-account-extend-token-expiration") == "false":
             return 0
-        status, text = self._api.raw("/metrics")
-        found = STALE_TOKENS.findall(text) if status == 200 else []
-        return int(sum(float(value) for value in found)) if found else None
+        status, answer = self._api.raw("/metrics")
+        found = STALE_TOKENS.findall(answer) if status == 200 else []
+        try:
+            return min(int(sum(float(value) for value in found)), 1 << 53) if found else None
+        except (ValueError, OverflowError):
+            return None
 
     def _approvers(self) -> list[str]:
         found = self._api.list("/apis/apps/v1/deployments", accept=METADATA_ONLY)
-        names = {(entry["metadata"]["namespace"], entry["metadata"]["name"]) for entry in found}
+        names = {tuple(short(mapping(entry, "metadata").get(key)) or "" for key in ("namespace", "name")) for entry in found}
         return [f"{space}/{name}" for space, name in sorted(names) if APPROVERS.search(name) and self._runs(space, name)]
 
     def _runs(self, namespace: str, name: str) -> bool:
-        deployment = self._api.find(f"/apis/apps/v1/namespaces/{namespace}/deployments/{name}") or {}
-        return bool((deployment.get("status") or {}).get("availableReplicas"))
+        deployment = self._api.find(f"/apis/apps/v1/namespaces/{segment(namespace)}/deployments/{segment(name)}")
+        return whole(mapping(deployment, "status").get("availableReplicas")) > 0
 
     def _lease(self) -> dict[str, Any] | None:
-        spec = (self._api.find(LEASE) or {}).get("spec")
-        if not spec or not spec.get("holderIdentity"):
-            return None
-        renewed = csr.seconds(spec.get("renewTime"))
-        return {"holder": spec["holderIdentity"], "renewed": renewed, "seconds": spec.get("leaseDurationSeconds")}
+        spec = mapping(self._api.find(LEASE), "spec")
+        holder, seconds = short(spec.get("holderIdentity")), max(0, whole(spec.get("leaseDurationSeconds")))
+        return {"holder": holder, "renewed": csr.seconds(spec.get("renewTime")), "seconds": seconds} if holder else None
 
     def _kubelets(self, nodes: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         """Shake hands with every kubelet as the apiserver would, and ask each for the configuration it runs with."""
@@ -199,12 +216,14 @@ class Cluster:
         """Through the apiserver, on a connection of this thread's own; what answers in the end is the kubelet. Or why there is none."""
         api = self._api.another(*CONFIGZ)
         try:
-            found = api.get(f"/api/v1/nodes/{node}/proxy/configz").get("kubeletconfig")
+            found = api.get(f"/api/v1/nodes/{segment(node)}/proxy/configz").get("kubeletconfig")
         except ApiError as error:
             return None, str(error)
         finally:
             api.close()
-        return (found, None) if isinstance(found, dict) else (None, "the answer has no kubeletconfig")
+        if not isinstance(found, dict):
+            return None, "the answer has no kubeletconfig"
+        return {key: value for key, value in found.items() if key not in WITHHELD}, None
 
 
 def kubelet_context(seen: Collection, argv: Sequence[str]) -> Any:
@@ -215,5 +234,5 @@ def kubelet_context(seen: Collection, argv: Sequence[str]) -> Any:
 
 def preferred(addresses: Iterable[Mapping[str, str]], types: Sequence[str]) -> str | None:
     """The address of a node that the apiserver dials."""
-    known = list(addresses)
-    return next((entry["address"] for kind in types for entry in known if entry["type"] == kind), None)
+    known = [(entry.get("type"), entry.get("address")) for entry in addresses]
+    return next((address for wanted in types for kind, address in known if kind == wanted and isinstance(address, str) and address), None)

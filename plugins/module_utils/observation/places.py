@@ -40,7 +40,7 @@ def find(
         found[name] = list(dict.fromkeys(_placed(seen, path) for path in named.get(name, ()) if path and path.startswith("/")))
         for path in found[name]:
             top = seen.follow(path).get("resolved", path)
-            seen.expand(f"{top.rstrip('/')}/{below}" for below in wanted[name] if below)
+            seen.below(top, (below for below in wanted[name] if below))
     return found
 
 

@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.cluster import api as apis
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.cluster import etcd
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.cluster.api import Api, ApiError, Credential
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.cluster.reading import segment
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.host import files
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.host import layout_kubeadm as layout
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.host.files import Host
@@ -265,7 +266,7 @@ def _kubelet_to_apiserver(scene: Scene) -> Iterator[Probe]:
         return
     who = f"the certificate of node {scene.node}"
     scene.contexts[who] = identity(scene.host, kubelet["kubeconfig"])
-    node, bound = f"/api/v1/nodes/{scene.node}", kubelet["argv"]
+    node, bound = f"/api/v1/nodes/{segment(scene.node)}", kubelet["argv"]
 
     def probe(kind: str, caller: str, passes: Callable[[Outcome], bool], path: str = node) -> Probe:
         return Probe(proof, kind, "apiserver", server.address, server.port, caller, passes, path, bound=bound)

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import ssl
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -14,8 +13,10 @@ from typing import Any
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.cluster import etcd
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.cluster.api import Api, ApiError, Endpoint, endpoint
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.cluster.etcd import Url
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.cluster.reading import mapping, mappings, text, whole
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.host import files
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.host import layout_kubeadm as layout
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.host.plain import PORTS, number, one_line
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.observation import proofs
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.observation.proofs import Context, Probe, Proof, Scene
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.wire import tls
@@ -197,7 +198,7 @@ def _pod_to_apiserver(argv: Sequence[str], api: Api | None) -> Iterator[Probe]:
         service = (api.find("/api/v1/namespaces/default/services/kubernetes") if api else None) or {}
     except ApiError:
         service = {}
-    address = str((service.get("spec") or {}).get("clusterIP") or "")
+    address = text(mapping(service, "spec").get("clusterIP")) or ""
     to, path = f"service kubernetes {address}", "/api/v1/namespaces"
     tries: list[tuple[str, Pass]] = [(PLAIN, proofs.ended), (NOBODY, proofs.refused)]
     for who, passes in tries if address else ():
@@ -208,8 +209,8 @@ def _control_plane_to_apiserver(scene: Scene, apiserver: Sequence[str]) -> Itera
     """Path 8: the identities of controller manager and scheduler, and their own listeners."""
     for name, usual in LOCAL_PORTS.items():
         argv = scene.argv(name)
-        port = layout.flag(argv, "secure-port") or str(usual)
-        if not argv or not port.isdigit() or port == "0":
+        port = number(layout.flag(argv, "secure-port") or str(usual), PORTS)
+        if not argv or not port:
             continue
         for where in _endpoint(apiserver):
             yield Probe(FROM_CONTROL_PLANE, ALLOWED, f"apiserver {scene.node}", where.address, where.port, name, proofs.answered, "/api", bound=argv)
@@ -222,10 +223,10 @@ def _control_plane_to_apiserver(scene: Scene, apiserver: Sequence[str]) -> Itera
         for who, passes, path in tries:
             local = "127.0.0.1" if bind in ("0.0.0.0", "::") else bind  # noqa: S104
             proof = FROM_CONTROL_PLANE._replace(aspect=f"{name}-{proofs.ASPECTS[who]}")
-            yield Probe(proof, FORBIDDEN, f"{name} {scene.node}", local, int(port), who, passes, path, bound=argv)
+            yield Probe(proof, FORBIDDEN, f"{name} {scene.node}", local, port, who, passes, path, bound=argv)
         for address in _node_addresses(scene):
             proof = FROM_CONTROL_PLANE._replace(aspect=f"{name}-{proofs.PORT}")
-            outer = Probe(proof, FORBIDDEN, f"{name} {scene.node}", address, int(port), NOBODY, proofs.closed, "/healthz", bound=argv)
+            outer = Probe(proof, FORBIDDEN, f"{name} {scene.node}", address, port, NOBODY, proofs.closed, "/healthz", bound=argv)
             yield outer._replace(timeout=CLOSED_AFTER)
 
 
@@ -250,17 +251,17 @@ def secrets_at_rest(scene: Scene) -> list[dict[str, Any]]:
     document.update(sort_target="MOD", sort_order="ASCEND")
     try:
         found = etcd.call(servers[0], etcd.client_context(scene.host, argv), "/v3/kv/range", document)
-        values = [base64.b64decode(pair.get("value") or "") for pair in found.get("kvs") or []]
-    except (etcd.EtcdError, binascii.Error):  # path 4's own probes show why
+        values = [base64.b64decode(text(pair.get("value")) or "") for pair in mappings(found.get("kvs"))]
+    except (etcd.EtcdError, ValueError):  # path 4's own probes show why
         return []
     if not values:
         return []
     encrypted = [value for value in values if value.startswith(ENCRYPTED)]
     # The prefix is k8s:enc:<provider>:<version>:<key name>:, none of it secret.
-    providers = sorted({value.split(b":", 4)[2].decode("ascii", "replace")[:32] for value in encrypted})
+    providers = sorted({one_line(value[:64].split(b":", 4)[2].decode("ascii", "replace"))[:32] for value in encrypted})
     evidence = {
         "request": "read Secrets without the apiserver, those first that were written least recently",
-        "total": int(found.get("count") or len(values)),
+        "total": whole(found.get("count")) or len(values),
         "expected": "all of them",
         "answer": f"{len(encrypted)} of {len(values)} are encrypted",
         "read": len(values),

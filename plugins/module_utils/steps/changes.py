@@ -14,6 +14,7 @@ import stat
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.host import files
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.host.failures import JobError, PreconditionError
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.host.machine import Machine
 
@@ -36,10 +37,15 @@ class Found(NamedTuple):
         return {**self._asdict(), "mode": None if self.mode is None else f"{self.mode:04o}"}
 
     @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> Found:
-        """From the journal."""
-        mode = data["mode"]
-        return cls(data["type"], data["sha256"], None if mode is None else int(mode, 8), data["uid"], data["gid"], data["target"])
+    def from_dict(cls, data: Any) -> Found:
+        """From the journal. Raises ValueError for what `as_dict` does not write."""
+        if not isinstance(data, Mapping) or data.get("type") not in (*KINDS, "other"):
+            raise ValueError("no kind of file")
+        numbers, words = (data.get("uid"), data.get("gid")), (data.get("sha256"), data.get("mode"), data.get("target"))
+        if not all(value is None or isinstance(value, int) for value in numbers) or not all(value is None or isinstance(value, str) for value in words):
+            raise ValueError("an attribute of the wrong type")
+        sha256, mode, target = words
+        return cls(data["type"], sha256, None if mode is None else int(mode, 8), *numbers, target)
 
 
 class FileChange(NamedTuple):
@@ -57,22 +63,33 @@ class FileChange(NamedTuple):
 
 def parse(data: Mapping[str, Any]) -> FileChange:
     """Check one FileChange of a job. Raises JobError that names the path and the field."""
+    if not isinstance(data, Mapping):
+        raise JobError("a file change is no object")
     path, kind, before = data.get("path"), data.get("type"), data.get("before")
-    if not isinstance(path, str) or not path.startswith("/") or posixpath.normpath(path) != path or "\0" in path or path == "/":
+    if not isinstance(path, str) or not is_plain_path(path):
         raise JobError(f"a file change names {path!r}, which is no plain absolute path")
     if kind not in KINDS:
         raise JobError(f"{path}: type {kind!r} is none of {', '.join(KINDS)}")
     if not isinstance(before, Mapping) or before.get("type") not in (*KINDS, "other"):
         raise JobError(f"{path}: `before` is missing, so the change cannot be undone")
+    for key, wanted in (("sha256", str), ("mode", str), ("uid", int), ("gid", int)):
+        if not isinstance(before.get(key), (wanted, type(None))):
+            raise JobError(f"{path}: `{key}` of what was before is not of the form that this version knows")
+    _mode(path, before.get("mode"))
     content = _content(path, kind, data.get("content"))
     target = data.get("target")
-    if kind == "link" and not (isinstance(target, str) and target):
+    if kind == "link" and not (isinstance(target, str) and target and "\0" not in target):
         raise JobError(f"{path}: a link needs a target")
     if kind == "file" and content is None and before["type"] == "absent":
         raise JobError(f"{path}: a new file needs content")
     return FileChange(
         path, kind, before, content, target, _mode(path, data.get("mode")), str(data.get("owner", 0)), str(data.get("group", 0))
     )
+
+
+def is_plain_path(path: str) -> bool:
+    """Whether a path is absolute and says where it leads: no `..`, no `//`, not the root."""
+    return path.startswith("/") and posixpath.normpath(path) == path and "\0" not in path and path != "/"
 
 
 def _content(path: str, kind: str, text: Any) -> bytes | None:
@@ -104,7 +121,7 @@ def look(host: Machine, path: str) -> Found:
         return Found("absent")
     mode, uid, gid = stat.S_IMODE(status.st_mode), status.st_uid, status.st_gid
     if stat.S_ISREG(status.st_mode):
-        return Found("file", digest(host.read(path)), mode, uid, gid)
+        return Found("file", host.sha256(path), mode, uid, gid)
     if stat.S_ISDIR(status.st_mode):
         return Found("dir", None, mode, uid, gid)
     if stat.S_ISLNK(status.st_mode):
@@ -117,8 +134,34 @@ def digest(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
+def _check_way(host: Machine, change: FileChange) -> None:
+    """Nobody but root may lead a change astray with a link, or with a second name of a file. Raises PreconditionError, OSError.
+
+    Where content is written, that goes for the directory itself, too; owner and mode are set on what lies there, never through a link.
+    """
+    parent = os.path.dirname(change.path)
+    attributes = change.type in ("file", "dir") and change.content is None and change.type == change.before["type"]
+    way = files.exposed(files.Host(host.root or "/"), os.path.dirname(parent) if attributes else parent)
+    if way:
+        raise PreconditionError(
+            f"{change.path} lies below {way}, which others than root may change", f"let root own {way} and nobody else write to it, then run again"
+        )
+    if attributes and files.exposed(files.Host(host.root or "/"), parent) and _names(host, change.path) > 1:
+        raise PreconditionError(f"{change.path} has a second name somewhere", "look at who made that hard link, and remove it")
+
+
+def _names(host: Machine, path: str) -> int:
+    """How many names a regular file has."""
+    try:
+        status = os.lstat(host.at(path))
+    except FileNotFoundError:
+        return 0
+    return status.st_nlink if stat.S_ISREG(status.st_mode) else 1
+
+
 def check(host: Machine, change: FileChange) -> Found:
     """Is the path what the plan saw? Returns what lies there; raises PreconditionError that names what differs."""
+    _check_way(host, change)
     found, before = look(host, change.path), change.before
     if found.type != before["type"]:
         raise PreconditionError(f"{change.path} is {found.type}, the plan saw {before['type']}", AGAIN)

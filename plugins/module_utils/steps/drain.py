@@ -16,8 +16,10 @@ import ipaddress
 from collections.abc import Iterable, Sequence
 from typing import Any, Union
 
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.cluster.reading import mapping, mappings, texts
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.host.layout_kubeadm import flag
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.host.machine import Machine
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.host.plain import PORTS, number
 
 TABLE = "inet ninepaths_drain"
 SECONDS = 3  # for requests that are under way
@@ -34,25 +36,25 @@ def needed(argv: Sequence[str]) -> bool:
 def other_apiservers(client: Any) -> int:
     """How many apiservers besides this one the cluster's own Service knows. Raises ApiError."""
     found = client.find(KUBERNETES_SERVICE) or {}
-    return max(0, sum(len(endpoint.get("addresses") or []) for endpoint in found.get("endpoints") or []) - 1)
+    return max(0, sum(len(texts(endpoint.get("addresses"))) for endpoint in mappings(found.get("endpoints"))) - 1)
 
 
 def inside(client: Any, controller_manager: Sequence[str]) -> list[Network]:
     """Addresses of the cluster's nodes and pods; none where it cannot be told which ones pods have. Raises ApiError."""
     nodes = list(client.list("/api/v1/nodes"))
-    pods = [cidr for node in nodes for cidr in (node.get("spec") or {}).get("podCIDRs") or []]
+    pods = [cidr for node in nodes for cidr in texts(mapping(node, "spec").get("podCIDRs"))]
     pods += (flag(controller_manager, "cluster-cidr") or "").split(",")
-    addresses = [entry.get("address") for node in nodes for entry in (node.get("status") or {}).get("addresses") or []]
+    addresses = [entry.get("address") for node in nodes for entry in mappings(mapping(node, "status").get("addresses"))]
     found = _networks(pods)
     return [*_networks(addresses), *found] if found else []
 
 
-def _networks(texts: Iterable[Any]) -> list[Network]:
+def _networks(names: Iterable[Any]) -> list[Network]:
     """Those that are addresses or networks; a Node has its name among its addresses."""
     found = []
-    for text in texts:
+    for name in names:
         try:
-            found.append(ipaddress.ip_network(str(text)))
+            found.append(ipaddress.ip_network(str(name)))
         except ValueError:
             continue
     return found
@@ -65,7 +67,9 @@ def begin(machine: Machine, argv: Sequence[str], spared: Sequence[Network]) -> s
     """
     if not spared:
         return "stays in the load balancer until it stops: nothing says which addresses the pods have (--cluster-cidr)"
-    port = int(flag(argv, "secure-port") or 6443)
+    port = number(flag(argv, "secure-port") or "6443", PORTS)
+    if not port:
+        return "stays in the load balancer until it stops: --secure-port is no port"
     done = machine.command(["nft", "-f", "-"], stdin=_rules(port, spared).encode())
     if done.rc:
         return f"could not be taken out of the load balancer first ({done.stderr.strip().splitlines()[-1] if done.stderr.strip() else 'nft failed'})"

@@ -12,30 +12,37 @@ from typing import Any
 
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.host.machine import Machine
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.steps import states
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.wire import strict_json
 
 EVENTS = ("begin", "step", "wait", "done", "undo", "end")
+LIMIT, LINE_LIMIT = 1 << 24, 1 << 22  # bytes of a journal, and of one line
 Line = dict[str, Any]
 
 
 def parse(text: bytes) -> tuple[list[Line], int]:
     """Lines of a journal and the number of bytes they take; a torn or damaged tail is left out.
 
-    A line counts once its newline is there, it is an object with data, and its number follows the one before it.
+    A line counts once its newline is there, its parts have the types that `add` gives them, and its number follows the one before it.
     """
     lines: list[Line] = []
     size = 0
     for raw in text.split(b"\n")[:-1]:
         try:
-            line = json.loads(raw)
+            line = strict_json.parse(raw, LINE_LIMIT)
         except ValueError:
             break
-        if not isinstance(line, dict) or line.get("seq") != len(lines) + 1 or line.get("event") not in EVENTS:
-            break
-        if not isinstance(line.get("data"), dict):
+        if not _is_line(line, len(lines) + 1):
             break
         lines.append(line)
         size += len(raw) + 1
     return lines, size
+
+
+def _is_line(line: Any, number: int) -> bool:
+    if not isinstance(line, dict) or line.get("seq") != number or line.get("event") not in EVENTS:
+        return False
+    timed = isinstance(line.get("at"), (int, float)) and not isinstance(line["at"], bool)
+    return timed and all(isinstance(line.get(key), kind) for key, kind in (("step", str), ("message", str), ("data", dict)))
 
 
 def state(lines: Iterable[Mapping[str, Any]]) -> str:
@@ -59,7 +66,7 @@ class Journal:
     def __init__(self, host: Machine, path: str) -> None:
         self.host, self.path = host, path
         try:
-            text = host.read(path)
+            text = host.read(path, LIMIT)
         except FileNotFoundError:
             text = None
         self.lines, self.size = parse(text or b"")
@@ -76,7 +83,7 @@ class Journal:
             "message": message,
             "data": dict(data or {}),
         }
-        raw = json.dumps(line, separators=(",", ":"), ensure_ascii=False).encode("utf-8") + b"\n"
+        raw = json.dumps(line, separators=(",", ":"), ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n"
         real = self.host.at(self.path)
         if self._torn:
             self.host.files.truncate(real, self.size)

@@ -149,7 +149,8 @@ class Kubelet(Plain):
         marks = [line["data"] for line in self.context.journal.lines if line["step"] == self.name and "restored" in line["data"]]
         if not marks:
             return False
-        return bool(marks[-1]["boot"] != _boot_id(self.context) or self._service().started > marks[-1]["restored"])
+        restored = marks[-1]["restored"] if isinstance(marks[-1]["restored"], (int, float)) else self.context.machine.clock()
+        return bool(marks[-1].get("boot") != _boot_id(self.context) or self._service().started > restored)
 
     def settle(self) -> None:
         """Wait as after any restart. Raises HealthError."""

@@ -8,7 +8,6 @@ Tests hand the engine another object with these methods.
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Mapping
@@ -17,9 +16,11 @@ from typing import Any, NamedTuple
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.host import layout_kubeadm, processes
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.host.files import Host
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.host.machine import Machine
-from ansible_collections.ninepaths.kubernetes.plugins.module_utils.wire import probes
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.observation import secrets
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.wire import probes, strict_json
 
 LOG_TAIL = 16 << 10
+LINE_LIMIT = 4 << 10
 SECRETIVE = re.compile(r"[A-Za-z0-9+/_=-]{40,}")
 PATH = re.compile(r"(?:/[A-Za-z0-9_-]{1,39}){2,}/?")
 LOGIN = re.compile(r"(://[^\s/:@]*:)\S+@")
@@ -103,9 +104,9 @@ class Node:
 
 
 def harmless(text: str) -> str:
-    """A line of a component's log without its logger's head, cut to a readable length; passwords in URLs and long runs are blanked."""
-    text = _spoken(KLOG.sub("", text))
-    printable = "".join(sign if sign.isprintable() else " " for sign in text)
+    """A line of a component's log without its logger's head, cut to a readable length; what looks like a secret and long runs are blanked."""
+    text = _spoken(KLOG.sub("", text[:LINE_LIMIT]))
+    printable = secrets.blanked("".join(sign if sign.isprintable() else " " for sign in text))
     printable = LOGIN.sub(r"\1…@", printable)
     return SECRETIVE.sub(lambda found: found.group() if PATH.fullmatch(found.group()) else "…", printable).strip()[:300]
 
@@ -113,7 +114,7 @@ def harmless(text: str) -> str:
 def _spoken(text: str) -> str:
     """What etcd's JSON log line says, without place and stack."""
     try:
-        line = json.loads(text)
+        line = strict_json.parse(text)
     except ValueError:
         return text
     return ": ".join(str(line[key]) for key in ("msg", "error") if line.get(key)) if isinstance(line, dict) else text

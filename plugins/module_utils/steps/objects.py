@@ -11,11 +11,13 @@ from typing import Any, TypeVar
 
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.cluster import approval, csr
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.cluster.api import ApiError
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.cluster.reading import mapping, string, whole
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.host.failures import JobError, PreconditionError, TransactionError, UndoError
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.host.machine import Waiting
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.steps import changes
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.steps.context import Context, after
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.steps.system_steps import Plain
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.wire import strict_json
 
 ANNOTATION = "ninepaths.io/configuration"
 # Seconds: what a DaemonSet's rollout may take, and what each node adds, since it goes node by node.
@@ -55,7 +57,7 @@ class ConfigMap(Plain):
 
     def _read_as_planned(self) -> dict[str, Any]:
         found = self._read()
-        now, seen = found["metadata"]["resourceVersion"], self.step["resource_version"]
+        now, seen = mapping(found, "metadata").get("resourceVersion"), self.step["resource_version"]
         if now != seen:
             raise PreconditionError(f"{self.what} was changed since it was observed (resourceVersion {seen} → {now})", changes.AGAIN)
         return found
@@ -67,10 +69,10 @@ class ConfigMap(Plain):
     def apply(self) -> None:
         """Back up, replace, roll; another step of the job may have taken minutes since `check`."""
         found = self._read_as_planned()
-        before = {key: (found.get("data") or {}).get(key) for key in self.data}
+        before = {key: string(mapping(found, "data").get(key)) for key in self.data}
         saved = {"data": before, "annotation": self._annotation()}
         files = self.context.machine.files
-        backup = f"{self.context.directory}/{self.name.replace(':', '-')}.json"
+        backup = self._backup()
         files.write_new(self.context.machine.at(backup), json.dumps(saved).encode("utf-8"), 0o600)
         files.sync_directory(self.context.machine.at(self.context.directory))
         self.record(f"{self.what}: replacing {', '.join(sorted(self.data))}", {"configmap": backup})
@@ -81,7 +83,7 @@ class ConfigMap(Plain):
             self._wait_for_rollout()
 
     def _put(self, found: dict[str, Any], data: Mapping[str, Any]) -> None:
-        merged = {**(found.get("data") or {}), **data}
+        merged = {**mapping(found, "data"), **data}
         document = {**found, "data": {key: value for key, value in merged.items() if value is not None}}
         ask(self.what, lambda: self.context.tools.administrator(self.context).put(self.path, document))
 
@@ -91,12 +93,12 @@ class ConfigMap(Plain):
         if saved is None:
             return
         found = self._read()
-        now = {key: (found.get("data") or {}).get(key) for key in self.data}
+        now = {key: string(mapping(found, "data").get(key)) for key in self.data}
         foreign = sorted(key for key in now if now[key] not in (self.data[key], saved["data"][key]))
         if foreign:
             raise UndoError(
                 f"{self.what}: {', '.join(foreign)} was changed by somebody else meanwhile",
-                f"the values before are in {self.recorded('configmap')[0]}",
+                f"the values before are in {self._backup()}",
             )
         if now != saved["data"]:
             self._put(found, saved["data"])
@@ -110,8 +112,20 @@ class ConfigMap(Plain):
             self._wait_for_rollout()
 
     def _saved(self) -> Any:
-        backups = self.recorded("configmap")
-        return json.loads(self.context.machine.read(backups[0])) if backups else None
+        if not self.recorded("configmap"):
+            return None
+        try:
+            saved = strict_json.parse(self.context.machine.read(self._backup()))
+        except (OSError, ValueError) as error:
+            cause = getattr(error, "strerror", None) or error
+            raise UndoError(f"{self._backup()} cannot be read: {cause}", f"put {self.what} right by hand") from error
+        if not isinstance(saved, dict) or not isinstance(saved.get("data"), dict) or set(saved["data"]) != set(self.data):
+            raise UndoError(f"{self._backup()} is not what this transaction wrote", f"put {self.what} right by hand")
+        return {"annotation": None, **saved}
+
+    def _backup(self) -> str:
+        """Where the values before are kept."""
+        return f"{self.context.directory}/{self.name.replace(':', '-')}.json"
 
     def _daemon_set(self) -> dict[str, Any]:
         return ask(f"DaemonSet {self.object}", lambda: self.context.tools.administrator(self.context).get(str(self.daemon_set)))
@@ -119,23 +133,21 @@ class ConfigMap(Plain):
     def _annotation(self) -> str | None:
         if not self.daemon_set:
             return None
-        metadata = self._daemon_set()["spec"]["template"].get("metadata") or {}
-        value = (metadata.get("annotations") or {}).get(ANNOTATION)
-        return None if value is None else str(value)
+        return string(mapping(self._daemon_set(), "spec", "template", "metadata", "annotations").get(ANNOTATION))
 
     def _roll(self, value: str | None) -> None:
         patch = {"spec": {"template": {"metadata": {"annotations": {ANNOTATION: value}}}}}
         ask(f"DaemonSet {self.object}", lambda: self.context.tools.administrator(self.context).patch(str(self.daemon_set), patch))
 
     def _wait_for_rollout(self) -> None:
-        nodes = int((self._daemon_set().get("status") or {}).get("desiredNumberScheduled") or 0)
+        nodes = whole(mapping(self._daemon_set(), "status").get("desiredNumberScheduled"))
 
         def rolled_out() -> bool:
             found = self._daemon_set()
-            status = found.get("status") or {}
-            wanted = int(status.get("desiredNumberScheduled") or 0)
-            done = min(int(status.get("updatedNumberScheduled") or 0), int(status.get("numberAvailable") or 0))
-            if int(status.get("observedGeneration") or 0) < int(found["metadata"]["generation"]) or done < wanted:
+            status, generation = mapping(found, "status"), whole(mapping(found, "metadata").get("generation"))
+            wanted = whole(status.get("desiredNumberScheduled"))
+            done = min(whole(status.get("updatedNumberScheduled")), whole(status.get("numberAvailable")))
+            if whole(status.get("observedGeneration")) < generation or done < wanted:
                 raise Waiting(f"{done} of {wanted} nodes")
             return True
 

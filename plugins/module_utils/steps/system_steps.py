@@ -8,7 +8,7 @@ from __future__ import annotations
 import grp
 import pwd
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.host.failures import (
@@ -25,6 +25,7 @@ from ansible_collections.ninepaths.kubernetes.plugins.module_utils.steps.writer 
 
 ACCOUNT = re.compile(r"[a-z_][a-z0-9_-]{0,30}")
 UNIT = re.compile(r"[A-Za-z0-9:_.@-]{1,200}\.(?:service|timer|socket|path)")
+SYSCTL_VALUE = re.compile(r"[A-Za-z0-9 ._/:,|%-]{0,256}")
 SYSCTL = re.compile(r"[a-z0-9_]+(?:[./][A-Za-z0-9_-]+)+")
 
 
@@ -145,7 +146,7 @@ class Account(Plain):
 
     def revive(self) -> None:
         """Remove what was made."""
-        made = {kind for kinds in self.recorded("account") for kind in kinds}
+        made = {kind for kinds in self.recorded("account") if isinstance(kinds, list) for kind in kinds if isinstance(kind, str)}
         if "user" in made and _known(pwd.getpwnam, self.account):
             self.command("userdel", self.account)
         if "group" in made and _known(grp.getgrnam, self.account):
@@ -165,7 +166,7 @@ class Units(Plain):
 
     def __init__(self, step: Mapping[str, Any], context: Context, name: str) -> None:
         super().__init__(step, context, name)
-        self.enable, self.start = list(step.get("enable", ())), list(step.get("start", ()))
+        self.enable, self.start = [str(unit) for unit in step.get("enable", ())], [str(unit) for unit in step.get("start", ())]
         wrong = [unit for unit in (*self.enable, *self.start) if not UNIT.fullmatch(unit) or unit.startswith(("kubelet", "-"))]
         if wrong:
             raise JobError(f"units: {wrong[0]!r} is no unit that this step may touch")
@@ -184,12 +185,16 @@ class Units(Plain):
 
     def restore(self) -> None:
         """Disable what was enabled: removes links only, and needs the unit's file, which an earlier step may have brought."""
-        for unit in self.recorded("enable"):
+        for unit in self._own("enable", self.enable):
             self.context.machine.command(["systemctl", "--no-reload", "disable", unit])
+
+    def _own(self, verb: str, units: Sequence[str]) -> list[str]:
+        """What was recorded, as far as the job names it."""
+        return [unit for unit in self.recorded(verb) if unit in units]
 
     def revive(self) -> None:
         """Stop what was started; units whose files are gone by now are forgotten by the reload."""
-        for unit in self.recorded("start"):
+        for unit in self._own("start", self.start):
             self.context.machine.command(["systemctl", "stop", unit])
         if self.recorded("reload"):
             self.command("systemctl", "daemon-reload")
@@ -201,14 +206,14 @@ class Sysctls(Plain):
     def __init__(self, step: Mapping[str, Any], context: Context, name: str) -> None:
         super().__init__(step, context, name)
         self.values = {str(key): str(value) for key, value in step["values"].items()}
-        wrong = [key for key in self.values if not SYSCTL.fullmatch(key)]
+        wrong = [key for key, value in self.values.items() if not SYSCTL.fullmatch(key) or not SYSCTL_VALUE.fullmatch(value)]
         if wrong:
             raise JobError(f"sysctls: {wrong[0]!r} is no kernel parameter")
 
     def _read(self, key: str) -> str:
         try:
-            with open(self.context.machine.at("/proc/sys/" + key.replace(".", "/")), encoding="ascii") as file:
-                return " ".join(file.read().split())
+            with open(self.context.machine.at("/proc/sys/" + key.replace(".", "/")), encoding="utf-8", errors="replace") as file:
+                return " ".join(file.read(1 << 12).split())
         except OSError as error:
             raise PreconditionError(
                 f"kernel parameter {key}: {error.strerror}", "this kernel does not have it; waive the control"
@@ -236,4 +241,5 @@ class Sysctls(Plain):
     def revive(self) -> None:
         """Set the old values."""
         for saved in self.recorded("sysctl"):
-            self._write(saved["key"], saved["old"])
+            if isinstance(saved, dict) and saved.get("key") in self.values and SYSCTL_VALUE.fullmatch(str(saved.get("old"))):
+                self._write(saved["key"], str(saved["old"]))

@@ -5,13 +5,13 @@
 
 from __future__ import annotations
 
-import json
 import re
 import urllib.parse
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.cluster import api, csr, etcd_gateway
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.cluster.reading import mapping, mappings, port, segment, text
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.host import files, kubelet, layout_kubeadm, processes
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.host.failures import PreconditionError, TransactionError
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.host.machine import Machine, Waiting
@@ -19,14 +19,14 @@ from ansible_collections.ninepaths.kubernetes.plugins.module_utils.observation.c
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.steps import drain, pairs, prevalidate
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.steps.context import Context
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.steps.node import LOUD, Running, harmless
-from ansible_collections.ninepaths.kubernetes.plugins.module_utils.wire import tls
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.wire import strict_json, tls
 
 REPORT_S = 40.0  # a kubelet renews its Lease every 10 s
 PRESSURES = ("DiskPressure", "MemoryPressure", "PIDPressure")
 PODS_LIMIT = 1 << 26  # bytes; a busy node's list has several megabytes
 PODS_SECONDS = 15.0
 MIRRORED = "kubernetes.io/config.hash"
-SERVER = re.compile(r"""^\s*server:\s*["']?(https://[^\s"']+)""", re.MULTILINE)
+SERVER = re.compile(r"""^[ \t]*server:[ \t]*["']?(https://[^\s"']+)""", re.MULTILINE)
 
 
 class Toolbox:
@@ -48,10 +48,10 @@ class Toolbox:
     def _check_serving(self, candidate: prevalidate.Candidate) -> None:
         """Another serving certificate has to be one that this node's kubelet accepts: its probes would not tell, they verify nothing."""
         try:
-            (host, _port), trusted = self._kubelet_server(), api.credential(self.host, layout_kubeadm.KUBELET_KUBECONFIG).ca
+            endpoint, trusted = self._kubelet_server(), api.credential(self.host, layout_kubeadm.KUBELET_KUBECONFIG).ca
         except api.ApiError as error:
             raise TransactionError(f"what the kubelet trusts is not known: {error}", "look at its kubeconfig") from error
-        pairs.check_server(candidate.argv, candidate.place, trusted, host)
+        pairs.check_server(candidate.argv, candidate.place, trusted, endpoint.address)
 
     def hand_over_leadership(self, context: Context, argv: tuple[str, ...]) -> str:
         """Move etcd's leadership to another member; says what was done."""
@@ -93,18 +93,16 @@ class Toolbox:
     def kubelet_api(self) -> api.Api:
         """The API with the kubelet's own certificate, at the server that the kubelet itself uses. Raises ApiError."""
         if self._as_kubelet is None:
-            endpoint = api.Endpoint(*self._kubelet_server())
-            self._as_kubelet = api.Api(endpoint, api.credential(self.host, layout_kubeadm.KUBELET_KUBECONFIG))
+            self._as_kubelet = api.Api(self._kubelet_server(), api.credential(self.host, layout_kubeadm.KUBELET_KUBECONFIG))
         return self._as_kubelet
 
-    def _kubelet_server(self) -> tuple[str, int]:
-        """Host and port that the kubelet dials. Raises ApiError."""
+    def _kubelet_server(self) -> api.Endpoint:
+        """The server that the kubelet dials. Raises ApiError."""
         path = layout_kubeadm.KUBELET_KUBECONFIG
         servers = SERVER.findall(files.read_bytes(self.host.real(path)).decode("utf-8", "replace"))
         if len(servers) != 1:
             raise api.ApiError(0, "NoEndpoint", f"{path} names {len(servers)} servers, one is expected")
-        url = urllib.parse.urlsplit(servers[0])
-        return str(url.hostname), url.port or 443
+        return _endpoint(path, servers[0])
 
     def forget_kubelet_api(self) -> None:
         """After a restart the kubelet may have another certificate."""
@@ -130,7 +128,7 @@ class Toolbox:
                 f"the kubelet of {self.node} is in no state to replace a static pod: {waiting}",
                 "make kubelet and apiserver healthy first (kubectl get nodes; journalctl -u kubelet), then run again",
             ) from waiting
-        for condition in node["status"]["conditions"]:
+        for condition in mappings(mapping(node, "status").get("conditions")):
             if condition.get("type") in PRESSURES and condition.get("status") == "True":
                 raise PreconditionError(
                     f"node {self.node} reports {condition['type']}: the kubelet may remove the image of a component while it restarts",
@@ -157,8 +155,8 @@ class Toolbox:
         if pods is None:
             pods = [self._mirror_pod(component)]
         for pod in pods:
-            metadata = pod.get("metadata") or {}
-            if uid in (metadata.get("uid"), (metadata.get("annotations") or {}).get(MIRRORED)):
+            metadata = mapping(pod, "metadata")
+            if uid in (metadata.get("uid"), mapping(metadata, "annotations").get(MIRRORED)):
                 if not _all_ready(pod):
                     raise Waiting("not started and ready yet")
                 return True
@@ -166,7 +164,7 @@ class Toolbox:
 
     def _mirror_pod(self, component: str) -> dict[str, Any]:
         try:
-            return self.kubelet_api().get(f"/api/v1/namespaces/kube-system/pods/{component}-{self.node}")
+            return self.kubelet_api().get(f"/api/v1/namespaces/kube-system/pods/{segment(f'{component}-{self.node}')}")
         except (api.ApiError, OSError) as error:
             self.forget_kubelet_api()
             raise Waiting(str(error)) from error
@@ -179,22 +177,21 @@ class Toolbox:
         certificate, key = (f"{layout_kubeadm.PKI}/apiserver-kubelet-client.{end}" for end in ("crt", "key"))
         if not (self.machine.exists(certificate) and self.machine.exists(key)):
             return None
-        address, port = kubelet.dial(self.machine, self.argv_of(kubelet.service(self.machine).pid), kubelet.API)
+        address, number = kubelet.dial(self.machine, self.argv_of(kubelet.service(self.machine).pid), kubelet.API)
         try:
             # The kubelet's certificate may still be self-signed; nothing is sent but a GET to this host's own port.
             context = tls.with_client(tls.unverified(), self.host.real(certificate), self.host.real(key))
         except tls.TlsError as error:  # renewed in this moment: certificate and key are two files
             raise Waiting(str(error)) from error
-        outcome = tls.attempt(address, port, context, "/pods", timeout=PODS_SECONDS, limit=PODS_LIMIT)
+        outcome = tls.attempt(address, number, context, "/pods", timeout=PODS_SECONDS, limit=PODS_LIMIT)
         if outcome.stage == tls.CONNECT:
             return [self._mirror_pod(component) for component in components]
         if outcome.status != 200 or outcome.refusal:
-            raise Waiting(f"/pods on port {port}: {outcome.refusal or outcome.status}")
+            raise Waiting(f"/pods on port {number}: {outcome.refusal or outcome.status}")
         try:
-            found = json.loads(outcome.body)
+            return mappings(mapping(strict_json.parse(outcome.body)).get("items"))
         except ValueError as error:
-            raise Waiting(f"/pods on port {port}: no JSON") from error
-        return list(found.get("items") or [])
+            raise Waiting(f"/pods on port {number}: {error}") from error
 
     # --- kubelet ------------------------------------------------------------------------------------------------------------
 
@@ -221,14 +218,14 @@ class Toolbox:
     def _reported(self, since: float) -> dict[str, Any]:
         """The Node object, Ready, of a kubelet that renewed its Lease after `since`. Raises Waiting."""
         try:
-            lease = self.kubelet_api().get(f"/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases/{self.node}")
-            node = self.kubelet_api().get(f"/api/v1/nodes/{self.node}")
+            lease = self.kubelet_api().get(f"/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases/{segment(self.node)}")
+            node = self.kubelet_api().get(f"/api/v1/nodes/{segment(self.node)}")
         except (api.ApiError, OSError) as error:
             self.forget_kubelet_api()
             raise Waiting(str(error)) from error
-        if csr.seconds((lease.get("spec") or {}).get("renewTime")) <= since:
+        if csr.seconds(mapping(lease, "spec").get("renewTime")) <= since:
             raise Waiting("Lease not renewed yet")
-        conditions = {one.get("type"): one.get("status") for one in (node.get("status") or {}).get("conditions") or []}
+        conditions = {text(one.get("type")): one.get("status") for one in mappings(mapping(node, "status").get("conditions"))}
         if conditions.get("Ready") != "True":
             raise Waiting("Node not Ready")
         return node
@@ -239,7 +236,7 @@ class Toolbox:
         pods = self._kubelet_pods(here) if here else None
         if pods is None:
             return True
-        missing = {f"{name}-{self.node}" for name in here} - {str(pod["metadata"]["name"]) for pod in pods if _all_ready(pod)}
+        missing = {f"{name}-{self.node}" for name in here} - {text(mapping(pod, "metadata").get("name")) for pod in pods if _all_ready(pod)}
         if missing:
             raise Waiting(f"not yet ready: {', '.join(sorted(missing))}")
         return True
@@ -248,19 +245,22 @@ class Toolbox:
 
     def signed_kubelets(self, context: Context, nodes: Sequence[str]) -> list[str]:
         """Those of these nodes whose kubelet serves a certificate that the apiserver will accept, at the address it will dial."""
-        argv = next(iter(context.node.running("kube-apiserver"))).argv
+        running = context.node.running("kube-apiserver")
+        if not running:
+            raise TransactionError("no kube-apiserver runs on this host", "look at its log, then run again")
+        argv = running[0].argv
         trusted = self._kubelet_ca(argv)
         types = (layout_kubeadm.flag(argv, "kubelet-preferred-address-types") or DEFAULT_ADDRESS_TYPES).split(",")
         client = self.administrator(context)
         found = []
         for name in nodes:
             try:
-                status = client.get(f"/api/v1/nodes/{name}").get("status") or {}
+                status = mapping(client.get(f"/api/v1/nodes/{segment(name)}"), "status")
             except api.ApiError:  # not there (yet), so not signed
                 continue
-            address = preferred(status.get("addresses") or [], types)
-            port = int(((status.get("daemonEndpoints") or {}).get("kubeletEndpoint") or {}).get("Port") or KUBELET_PORT)
-            if address and not tls.look(address, port, trusted, "/healthz")[1]:
+            address = preferred(mappings(status.get("addresses")), types)
+            number = port(mapping(status, "daemonEndpoints", "kubeletEndpoint").get("Port"), KUBELET_PORT)
+            if address and not tls.look(address, number, trusted, "/healthz")[1]:
                 found.append(name)
         return found
 
@@ -276,6 +276,15 @@ class Toolbox:
             raise TransactionError(f"the CA for kubelets, {path}, cannot be used: {error}", "correct the file") from error
 
 
+def _endpoint(path: str, server: str) -> api.Endpoint:
+    """Where the server of a kubeconfig is. Raises ApiError."""
+    try:
+        url = urllib.parse.urlsplit(server)
+        return api.Endpoint(str(url.hostname), url.port or 443)
+    except ValueError as error:  # brackets without an address, a port that is none
+        raise api.ApiError(0, "NoEndpoint", f"{path} names a server that is no URL") from error
+
+
 def _all_ready(pod: Mapping[str, Any]) -> bool:
-    statuses = (pod.get("status") or {}).get("containerStatuses") or []
+    statuses = mappings(mapping(pod, "status").get("containerStatuses"))
     return bool(statuses) and all(one.get("started") and one.get("ready") for one in statuses)

@@ -132,12 +132,35 @@ class Writer:
     # --- back --------------------------------------------------------------------------------------------------------------
 
     def records(self, step: str) -> list[dict[str, Any]]:
-        """File records of a step, in the order in which they were begun."""
+        """File records of a step, in the order in which they were begun. Those that this transaction cannot have written are `damaged`."""
+        return [record for line, record in self._records() if line["step"] == step and self._is_record(record)]
+
+    def damaged(self) -> list[TransactionError]:
+        """One error for each record that cannot be undone as it stands."""
+        where = f"{self.directory}/journal.jsonl"
         return [
-            line["data"]["file"]
-            for line in self.journal.lines
-            if line["event"] == "step" and line["step"] == step and "file" in line["data"]
+            UndoError(f"{where}: line {line['seq']} is no record of this transaction", f"compare with the files in {self.directory}/backup")
+            for line, record in self._records()
+            if not self._is_record(record)
         ]
+
+    def _records(self) -> list[tuple[Mapping[str, Any], Any]]:
+        return [(line, line["data"]["file"]) for line in self.journal.lines if line["event"] == "step" and "file" in line["data"]]
+
+    def _is_record(self, record: Any) -> bool:
+        """Whether a record has the form that `apply` gives it, and names no place but its own."""
+        if not isinstance(record, dict) or record.get("action") not in ("attributes", "create", "replace"):
+            return False
+        path, number = record.get("path"), record.get("number")
+        if not isinstance(path, str) or not changes.is_plain_path(path) or not (isinstance(number, str) and number.isalnum()):
+            return False
+        places = {"stage": stage_of(path, self.name, self.watched), "backup": f"{self.directory}/backup/{number}"}
+        try:
+            for side in ("before", "after"):
+                Found.from_dict(record.get(side))
+        except ValueError:
+            return False
+        return all(record.get(key, place) == place for key, place in places.items())
 
     def restore(self, record: Mapping[str, Any]) -> bool:
         """Put one path back as it was; False if it is so already. Raises UndoError that says where the old bytes are.

@@ -10,7 +10,12 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.host.plain import CONTROL
+
 MAX_BYTES = 1 << 16  # no certificate or request that Kubernetes takes is near this
+
+MAX_INTEGER = 1 << 12  # bytes; a serial number has 20, the modulus of a key some hundred
+MAX_TEXT = 1024  # names have 64, host names 253
 
 BOOLEAN, INTEGER, BIT_STRING, OCTET_STRING, NULL, OID = 0x01, 0x02, 0x03, 0x04, 0x05, 0x06
 SEQUENCE, SET = 0x30, 0x31
@@ -94,6 +99,8 @@ def sequence(element: Element) -> list[Element]:
 def integer(element: Element) -> int:
     """Value of an INTEGER, written the shortest way."""
     content = expect(element, INTEGER).content
+    if len(content) > MAX_INTEGER:
+        raise DerError("an integer that is too large")
     if not content or (len(content) > 1 and content[0] in (0, 0xFF) and (content[0] ^ content[1]) < 0x80):
         raise DerError("an integer that is not written the short way")
     return int.from_bytes(content, "big", signed=True)
@@ -141,11 +148,13 @@ def text(element: Element) -> str:
 
 
 def decode(content: bytes, codec: str) -> str:
-    """Bytes as text; raises DerError instead of the codec's error, and for NUL, which other readers cut at."""
+    """Bytes as text; raises DerError instead of the codec's error, and for control characters: other readers cut at some of them."""
     try:
         result = content.decode(codec)
     except UnicodeDecodeError as error:
         raise DerError(f"text that is no {codec}") from error
-    if "\0" in result:
-        raise DerError("text with a NUL in it")
+    if len(result) > MAX_TEXT:
+        raise DerError(f"text of more than {MAX_TEXT} characters")
+    if CONTROL.search(result):
+        raise DerError("text with a control character in it")
     return result

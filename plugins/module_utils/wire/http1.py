@@ -46,7 +46,7 @@ class Connection:
     """
 
     def __init__(self, channel: socket.socket, authority: str, seconds: float = ANSWER) -> None:
-        self._channel, self._authority, self._buffer = channel, authority, b""
+        self._channel, self._authority, self._buffer = channel, authority, bytearray()
         self._step, self._seconds, self._deadline = channel.gettimeout(), seconds, time.monotonic() + seconds
         self.status: int | None = None
 
@@ -56,11 +56,11 @@ class Connection:
         if body or method in ("POST", "PUT", "PATCH"):
             fields["Content-Length"] = str(len(body))
         lines = [f"{method} {target} HTTP/1.1", *(f"{name}: {value}" for name, value in fields.items())]
-        if any(character in line for line in lines for character in "\r\n") or " " in target:
-            raise HttpError("a request with a line break or a blank in it")
+        if any(character in line for line in lines for character in "\r\n\0") or " " in target or not all(line.isascii() for line in lines):
+            raise HttpError("a request with a line break, a blank or a special character in it")
         self.status, self._deadline = None, time.monotonic() + self._seconds
         self._channel.settimeout(self._step)
-        self._channel.sendall("\r\n".join([*lines, "", ""]).encode("latin-1") + body)
+        self._channel.sendall("\r\n".join([*lines, "", ""]).encode("ascii") + body)
 
     def receive(self, limit: int = MAX_BODY) -> Response:
         """Read one answer; raises OSError or HttpError."""
@@ -104,29 +104,35 @@ class Connection:
         self._buffer += part
 
     def _until(self, mark: bytes) -> bytes:
-        while mark not in self._buffer:
+        seen = 0
+        while (at := self._buffer.find(mark, seen)) < 0:
             if len(self._buffer) > MAX_HEAD:
                 raise HttpError("headers without an end")
+            seen = max(0, len(self._buffer) - len(mark))
             self._more()
-        found, _mark, self._buffer = self._buffer.partition(mark)
+        if at > MAX_HEAD:
+            raise HttpError("headers without an end")
+        return self._taken(at, len(mark))
+
+    def _taken(self, size: int, beyond: int = 0) -> bytes:
+        """The next bytes of the buffer, and so many that follow them are dropped."""
+        with memoryview(self._buffer) as view:
+            found = bytes(view[:size])
+        del self._buffer[: size + beyond]  # from the front, which moves no bytes
         return found
 
     def _exactly(self, size: int, limit: int) -> bytes:
         if size > limit:
             raise HttpError(f"an answer of more than {limit} bytes")
-        parts, have = [self._buffer], len(self._buffer)
-        while have < size:
+        while len(self._buffer) < size:
             part = self._receive()
             if not part:
                 raise HttpError("the connection was closed in the middle of an answer")
-            parts.append(part)
-            have += len(part)
-        data = b"".join(parts)
-        self._buffer = data[size:]
-        return data[:size]
+            self._buffer += part
+        return self._taken(size)
 
     def _chunked(self, limit: int) -> bytes:
-        parts: list[bytes] = []
+        body = bytearray()  # however small the chunks are, only their bytes are kept
         have = 0
         while True:
             size = _number(self._until(b"\r\n").split(b";")[0].decode("latin-1"), 16)
@@ -134,21 +140,18 @@ class Connection:
             if size == 0:
                 for _line in range(MAX_LINES):
                     if not self._until(b"\r\n"):
-                        return b"".join(parts)
+                        return bytes(body)
                 raise HttpError(f"more than {MAX_LINES} trailers")
             if have > limit:
                 raise HttpError(f"an answer of more than {limit} bytes")
-            parts.append(self._exactly(size + 2, size + 2)[:-2])
+            body += self._exactly(size + 2, size + 2)[:-2]
 
     def _rest(self, limit: int) -> bytes:
-        parts, have = [self._buffer], len(self._buffer)
-        while have <= limit:
+        while len(self._buffer) <= limit:
             part = self._receive()
             if not part:
-                self._buffer = b""
-                return b"".join(parts)
-            parts.append(part)
-            have += len(part)
+                return self._taken(len(self._buffer))
+            self._buffer += part
         raise HttpError(f"an answer of more than {limit} bytes")
 
 

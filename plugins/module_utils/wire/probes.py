@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import socket
 from collections.abc import Mapping
@@ -26,20 +27,19 @@ class Answer(NamedTuple):
 def perform(probe: Mapping[str, Any]) -> Answer:
     """Perform one probe. Never raises for what the other side does; a redirect counts as success and is not followed."""
     host, port, path = str(probe.get("host") or "127.0.0.1"), int(probe["port"]), str(probe.get("path") or "/")
-    timeout = float(probe.get("timeout_s") or 1)
-    connection: http.client.HTTPConnection
-    if str(probe.get("scheme", "HTTP")).upper() == "HTTPS":
-        connection = http.client.HTTPSConnection(host, port, timeout=timeout, context=tls.unverified())
-    else:
-        connection = http.client.HTTPConnection(host, port, timeout=timeout)
     try:
-        connection.request("GET", path, headers={"User-Agent": "kube-probe/ninepaths", "Accept": "*/*", "Connection": "close"})
-        status = connection.getresponse().status
-    except (OSError, http.client.HTTPException) as error:
+        with contextlib.closing(_connection(str(probe.get("scheme", "HTTP")).upper(), host, port, float(probe.get("timeout_s") or 1))) as connection:
+            connection.request("GET", path, headers={"User-Agent": "kube-probe/ninepaths", "Accept": "*/*", "Connection": "close"})
+            status = connection.getresponse().status
+    except (OSError, http.client.HTTPException, ValueError, OverflowError) as error:  # the last two: a host or port that is none
         return Answer(False, f"{path} on port {port}: {_reason(error)}")
-    finally:
-        connection.close()
     return Answer(200 <= status < 400, f"{path} on port {port}: {status}", status)
+
+
+def _connection(scheme: str, host: str, port: int, timeout: float) -> http.client.HTTPConnection:
+    if scheme == "HTTPS":
+        return http.client.HTTPSConnection(host, port, timeout=timeout, context=tls.unverified())
+    return http.client.HTTPConnection(host, port, timeout=timeout)
 
 
 def all_pass(probes: Mapping[str, Mapping[str, Any]]) -> Answer:

@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.host.plain import one_line
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.wire import http1, x509
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.wire.der import DerError
 
@@ -174,7 +175,7 @@ def _ask(channel: socket.socket, known: Outcome, ask: _Question) -> Outcome:
         by_peer = connection.status is None and (isinstance(error, http1.ClosedError) or _peer_ended(error))
         return known._replace(status=connection.status, refusal=reason(error), by_peer=by_peer)
     if known.tls is None and answer.status == 400 and PLAIN_TO_TLS in answer.body:
-        return known._replace(refusal=answer.body.decode("latin-1").strip()[:200], by_peer=True)
+        return known._replace(refusal=one_line(answer.body[:400].decode("latin-1"))[:200], by_peer=True)
     return known._replace(status=answer.status, body=answer.body)
 
 

@@ -11,6 +11,7 @@ import datetime
 import hashlib
 import re
 import socket
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.wire import der
@@ -34,7 +35,9 @@ CURVES = {"1.2.840.10045.3.1.7": "P256", "1.3.132.0.34": "P384", "1.3.132.0.35":
 OTHER_KEYS = {"1.3.101.112": "Ed25519", "1.3.101.113": "Ed448", "1.2.840.113549.1.1.10": "RSA-PSS"}
 GENERAL_NAMES = {0xA0: "otherName", 0x81: "email", 0xA3: "x400", 0xA4: "directory", 0xA5: "ediParty", 0x86: "uri", 0x88: "registeredID"}
 
-PEM = re.compile(rb"-----BEGIN ([A-Z0-9 ]+)-----\s(.*?)-----END \1-----", re.DOTALL)
+BEGIN = re.compile(rb"-----BEGIN ([A-Z0-9 ]{1,64})-----\s")
+MAX_ENDLESS = 16
+MOST_ATTRIBUTES, MOST_NAMES = 32, 1000
 
 
 class Names(NamedTuple):
@@ -58,13 +61,38 @@ class Request(NamedTuple):
 def pem_blocks(data: bytes, label: str) -> list[bytes]:
     """DER of all blocks with this label; others, private keys among them, are not decoded. Raises DerError for broken base64."""
     blocks = []
-    for found in PEM.finditer(data):
-        if found.group(1) == label.encode("ascii"):
+    for name, start, end in _pem(data):
+        if name == label.encode("ascii"):
             try:
-                blocks.append(base64.b64decode(b"".join(found.group(2).split()), validate=True))
+                blocks.append(base64.b64decode(b"".join(data[start:end].split()), validate=True))
             except binascii.Error as error:
                 raise DerError(f"a {label} block that is not base64") from error
     return blocks
+
+
+def is_one_block(data: bytes) -> bool:
+    """Whether a PEM text is one block and nothing else."""
+    text = data.strip()
+    for label, start, end in _pem(text):  # the first one has to begin with the text and to end with it
+        head, tail = b"-----BEGIN " + label + b"-----", b"-----END " + label + b"-----"
+        return text.startswith(head) and start == len(head) + 1 and text[end:] == tail
+    return False
+
+
+def _pem(data: bytes) -> Iterator[tuple[bytes, int, int]]:
+    """Label of each block, and where its content begins and ends. Raises DerError where many have no end: each is looked for once."""
+    endless: set[bytes] = set()
+    begin = BEGIN.search(data)
+    while begin:
+        label = begin.group(1)
+        end = -1 if label in endless else data.find(b"-----END " + label + b"-----", begin.end())
+        if end >= 0:
+            yield label, begin.end(), end
+        else:
+            endless.add(label)
+        if len(endless) > MAX_ENDLESS:
+            raise DerError("blocks without an end")
+        begin = BEGIN.search(data, max(end, begin.end()))
 
 
 def certificates(data: bytes) -> list[dict[str, Any]]:
@@ -91,7 +119,7 @@ def summary(data: bytes) -> dict[str, Any]:
     return {
         "subject": subject_of(attributes),
         "issuer": ",".join(f"{ATTRIBUTES.get(kind, kind)}={value}" for kind, value in reversed(name(issuer))),
-        "serial": f"{der.integer(serial):x}",
+        "serial": f"{_serial(serial):x}",
         "not_before": moment(dates[0]),
         "not_after": moment(dates[1]),
         "dns": names.dns,
@@ -101,6 +129,12 @@ def summary(data: bytes) -> dict[str, Any]:
         "usages": _usages(extensions.get(EXTENDED_USAGE)),
         "ca": _is_ca(extensions.get(BASIC_CONSTRAINTS)),
     }
+
+
+def _serial(element: Element) -> int:
+    if len(element.content) > 64:
+        raise DerError("a serial number that is too large")
+    return der.integer(element)
 
 
 def request(data: bytes) -> Request:
@@ -148,6 +182,10 @@ def name(element: Element) -> list[tuple[str, str]]:
             if len(parts) != 2:
                 raise DerError("not an attribute of a name")
             found.append((der.oid(parts[0]), der.text(parts[1])))
+            if len(found) > MOST_ATTRIBUTES:
+                raise DerError(f"a name of more than {MOST_ATTRIBUTES} parts")
+    if sum(len(value) for _kind, value in found) > der.MAX_TEXT:
+        raise DerError(f"a name of more than {der.MAX_TEXT} characters")
     return found
 
 
@@ -221,6 +259,8 @@ def alternative_names(value: bytes | None) -> Names:
             names.other.append(GENERAL_NAMES[member.tag])
         else:
             raise DerError(f"tag {member.tag:#04x} is no alternative name")
+        if sum(map(len, names)) > MOST_NAMES:
+            raise DerError(f"more than {MOST_NAMES} alternative names")
     return names
 
 
@@ -233,6 +273,8 @@ def address(packed: bytes) -> str:
 
 def _usages(value: bytes | None) -> list[str]:
     kinds = [der.oid(member) for member in der.sequence(der.parse(value))] if value is not None else []
+    if len(kinds) > MOST_ATTRIBUTES:
+        raise DerError(f"more than {MOST_ATTRIBUTES} usages")
     return [USAGES.get(kind, kind) for kind in kinds]
 
 

@@ -107,13 +107,13 @@ def truth(raw: str) -> bool:
     """Go's strconv.ParseBool. Raises MergeError."""
     if raw in _TRUE or raw in _FALSE:
         return raw in _TRUE
-    raise MergeError(f"{raw!r} is neither true nor false")
+    raise MergeError(f"{_quoted(raw)} is neither true nor false")
 
 
 def integer(raw: str) -> int:
     """Raises MergeError."""
-    if not re.fullmatch(r"[-+]?[0-9]+", raw.strip(), re.ASCII):
-        raise MergeError(f"{raw!r} is no whole number")
+    if not re.fullmatch(r"[-+]?[0-9]{1,18}", raw.strip(), re.ASCII):
+        raise MergeError(f"{_quoted(raw)} is no whole number")
     return int(raw)
 
 
@@ -121,8 +121,8 @@ def seconds(raw: str) -> Fraction:
     """Go's time.ParseDuration, in seconds. Raises MergeError."""
     if raw in ("0", "+0", "-0"):
         return Fraction(0)
-    if not _DURATION.fullmatch(raw):
-        raise MergeError(f"{raw!r} is no duration like 5m0s")
+    if not _is_duration(raw):
+        raise MergeError(f"{_quoted(raw)} is no duration like 5m0s")
     total = sum((Fraction(number) * _UNITS[unit] for number, unit in _DURATION_PART.findall(raw)), Fraction(0))
     return -total if raw.startswith("-") else total
 
@@ -137,7 +137,12 @@ def same(one: Value, other: Value) -> bool:
 
 
 def _is_duration(text: str) -> bool:
-    return text == "0" or bool(_DURATION.fullmatch(text))
+    """Go takes some twenty digits and units; a longer text is none."""
+    return text == "0" or (len(text) <= 128 and bool(_DURATION.fullmatch(text)) and not re.search("[0-9.]{40}", text))
+
+
+def _quoted(raw: str) -> str:
+    return repr(raw) if len(raw) <= 80 else f"{raw[:80]!r}…"
 
 
 def _counted(rule: Rule, current: Value | None) -> Value | None:
@@ -158,7 +163,7 @@ def _order(value: Value, wanted: Value) -> Fraction:
         return Fraction(value if isinstance(value, int) else integer(value))
     if wanted in _TLS:
         if value not in _TLS:
-            raise MergeError(f"{value!r} is no TLS version like {wanted}")
+            raise MergeError(f"{_quoted(str(value))} is no TLS version like {wanted}")
         return Fraction(_TLS[str(value)])
     return seconds(str(value))
 

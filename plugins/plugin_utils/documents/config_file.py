@@ -50,7 +50,7 @@ def parse(text: str, kind: str) -> ConfigFile:
     if not isinstance(data, dict):
         raise ConfigError("is no mapping")
     if data.get("kind") != kind:
-        raise ConfigError(f"has the kind {data.get('kind')!r}, not {kind}")
+        raise ConfigError(f"has the kind {str(data.get('kind'))[:80]!r}, not {kind}")
     return ConfigFile(text, data)
 
 

@@ -36,7 +36,8 @@ class ClusterConfiguration:
 
     def has(self, component: str) -> bool:
         """Whether kubeadm runs the component: an external etcd is not its own."""
-        return component != "etcd" or not isinstance((self.data.get("etcd") or {}).get("external"), dict)
+        etcd = self.data.get("etcd")
+        return component != "etcd" or not (isinstance(etcd, dict) and isinstance(etcd.get("external"), dict))
 
     def values(self, component: str, flag: str) -> tuple[str, ...]:
         """The values of an extra argument; () where it is not set."""
@@ -68,8 +69,8 @@ def parse(text: str) -> ClusterConfiguration:
     if not isinstance(data, dict) or data.get("kind") != "ClusterConfiguration":
         raise KubeadmError("is no mapping of kind ClusterConfiguration")
     version = data.get("apiVersion")
-    if version not in _VERSIONS:
-        raise KubeadmError(f"has the version {version!r}; known are {' and '.join(_VERSIONS)}")
+    if not isinstance(version, str) or version not in _VERSIONS:
+        raise KubeadmError(f"has the version {str(version)[:80]!r}; known are {' and '.join(_VERSIONS)}")
     found = ClusterConfiguration(text, data, _VERSIONS[version])
     for component, path in SECTIONS.items():
         _check(data, component, path, found.lists)

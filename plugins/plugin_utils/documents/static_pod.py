@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.host.plain import PORTS
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.host.plain import number as number_of
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils._yaml import YamlError, load
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.controls.controls import Mount
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.documents import edit
@@ -19,6 +21,8 @@ _CONTAINER = ("spec", "containers", 0)
 # What the kubelet replaces in arguments: $$ is a dollar, $(NAME) a variable of the container; what it does not know stays.
 _VARIABLE = re.compile(r"\$(?:\$|\(([^()]*)\))")
 PROBES = ("startup", "liveness", "readiness")
+MAX_EXPANDED = 1 << 20  # characters
+LONGEST_PROBE = 3600  # seconds
 
 
 class ManifestError(ValueError):
@@ -52,16 +56,22 @@ class StaticPod:
 
     def running(self) -> tuple[str, ...]:
         """The command line that the kubelet starts: $(VARIABLES) with literal values in the manifest are filled in."""
-        values = self.environment()
-        return tuple(_expanded(item, values) for item in self.items)
+        values, room = self.environment(), MAX_EXPANDED
+        found = []
+        for item in self.items:
+            found.append(_expanded(item, values, room))
+            room -= len(found[-1])
+        return tuple(found)
 
     def environment(self) -> dict[str, str]:
         """Variables with literal values in the manifest; a value may name variables above it."""
         values: dict[str, str] = {}
+        room = MAX_EXPANDED
         for entry in self.container.get("env") or ():
             values.pop(entry["name"], None)
             if isinstance(entry.get("value"), str):
-                values[entry["name"]] = _expanded(entry["value"], values)
+                values[entry["name"]] = _expanded(entry["value"], values, room)
+                room -= len(values[entry["name"]])
         return values
 
     def unknown_variable(self, index: int) -> str | None:
@@ -92,11 +102,11 @@ class StaticPod:
             if isinstance(probe, dict) and isinstance(probe.get("httpGet"), dict):
                 get = probe["httpGet"]
                 found[name] = {
-                    "scheme": str(get.get("scheme", "HTTP")).upper(),
+                    "scheme": str(get.get("scheme") or "HTTP").upper(),
                     "host": str(get.get("host") or "127.0.0.1"),
                     "port": self._port(get.get("port")),
-                    "path": str(get.get("path", "/")),
-                    "timeout_s": int(probe.get("timeoutSeconds", 1)),
+                    "path": str(get.get("path") or "/"),
+                    "timeout_s": _seconds(name, probe.get("timeoutSeconds")),
                 }
         return found
 
@@ -122,17 +132,26 @@ class StaticPod:
         return tuple(found)
 
     def _port(self, port: object) -> int:
-        if isinstance(port, int):
-            return port
-        if isinstance(port, str) and port.isdigit():
-            return int(port)
-        for entry in self.container.get("ports") or ():
-            if isinstance(entry, dict) and entry.get("name") == port and isinstance(entry.get("containerPort"), int):
-                return int(entry["containerPort"])
-        raise ManifestError(f"a probe names the port {port!r}, which the container does not have")
+        named = [entry.get("containerPort") for entry in self.container.get("ports") or () if entry.get("name") == port]
+        number = number_of(port) if isinstance(port, str) else port
+        found = number if number is not None else next(iter(named), None)
+        if isinstance(found, int) and not isinstance(found, bool) and 0 < found < PORTS:
+            return found
+        raise ManifestError(f"a probe names the port {str(port)[:80]!r}, which the container does not have")
 
 
-def _expanded(text: str, values: Mapping[str, str]) -> str:
+def _seconds(name: str, value: object) -> int:
+    """A probe's time-out; 1 where it is not set, or 0 as in an object that Go has filled in."""
+    if value is not None and (not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= LONGEST_PROBE):
+        raise ManifestError(f"timeoutSeconds of its {name}Probe is no number of seconds")
+    return int(value or 1)
+
+
+def _expanded(text: str, values: Mapping[str, str], room: int) -> str:
+    """The text with its variables filled in; variables of variables may make a short text as long as they like."""
+    grown = sum(len(values.get(found.group(1), found.group(0))) for found in _VARIABLE.finditer(text) if found.group(1) is not None)
+    if len(text) + grown > room:
+        raise ManifestError(f"its variables make more than {MAX_EXPANDED} characters")
     return _VARIABLE.sub(lambda found: "$" if found.group(1) is None else values.get(found.group(1), found.group(0)), text)
 
 
@@ -157,7 +176,10 @@ def parse(text: str, component: str) -> StaticPod:
     if not command or command[0].rpartition("/")[2] != component:
         raise ManifestError(f"its container does not start {component} by its command; a shell or wrapper cannot be judged or edited")
     _check_lists(containers[0], spec)
-    return StaticPod(text=text, data=data, items=command + args, in_command=len(command))
+    _check_mappings(containers[0], spec)
+    pod = StaticPod(text=text, data=data, items=command + args, in_command=len(command))
+    pod.running()  # whoever asks later need not expect an error
+    return pod
 
 
 def edited(pod: StaticPod, argv: Argv, flags: Mapping[str, str | None], mounts: Sequence[Mount]) -> str:
@@ -274,15 +296,36 @@ def _texts(container: Mapping[str, Any], key: str) -> tuple[str, ...]:
 
 
 def _check_lists(container: Mapping[str, Any], spec: Mapping[str, Any]) -> None:
-    for where, key, needed in ((spec, "volumes", "name"), (container, "volumeMounts", "mountPath"), (container, "env", "name")):
+    wanted = ((spec, "volumes", "name"), (container, "volumeMounts", "mountPath"), (container, "env", "name"), (container, "ports", None))
+    for where, key, needed in wanted:
         value = where.get(key)
         if value is not None and (
-            not isinstance(value, list) or not all(isinstance(item, dict) and isinstance(item.get(needed), str) for item in value)
+            not isinstance(value, list)
+            or not all(isinstance(item, dict) and (needed is None or isinstance(item.get(needed), str)) for item in value)
         ):
-            raise ManifestError(f"{key} is no list of mappings with a {needed}")
+            raise ManifestError(f"{key} is no list of mappings" + (f" with a {needed}" if needed else ""))
     for volume in spec.get("volumes") or ():
-        if not isinstance(volume.get("hostPath") or {}, dict):
-            raise ManifestError("hostPath of a volume is no mapping")
+        place = volume.get("hostPath")
+        if place is not None and not (isinstance(place, dict) and isinstance(place.get("path"), str)):
+            raise ManifestError("hostPath of a volume is no mapping with a path")
+    for entry in container.get("volumeMounts") or ():
+        if not isinstance(entry.get("name"), str):
+            raise ManifestError("volumeMounts is no list of mappings with a name")
+
+
+def _check_mappings(container: Mapping[str, Any], spec: Mapping[str, Any]) -> None:
+    """What is looked into has the type that Kubernetes gives it."""
+    probes = {f"{name}Probe": container.get(f"{name}Probe") for name in PROBES}
+    gets = {f"{name}.httpGet": probe.get("httpGet") for name, probe in probes.items() if isinstance(probe, dict)}
+    contexts = {"securityContext": spec.get("securityContext"), "securityContext of its container": container.get("securityContext")}
+    for name, value in {**probes, **gets, **contexts}.items():
+        if value is not None and not isinstance(value, dict):
+            raise ManifestError(f"{name} is no mapping")
+    groups = (spec.get("securityContext") or {}).get("supplementalGroups")
+    headers = [get.get("httpHeaders") for get in gets.values() if get]
+    for name, value in (("supplementalGroups", groups), *(("httpHeaders", value) for value in headers)):
+        if value is not None and not isinstance(value, list):
+            raise ManifestError(f"{name} is no list")
 
 
 def _place(pod: StaticPod, index: int) -> tuple[edit.Step, ...]:

@@ -16,10 +16,12 @@ from ansible import constants
 from ansible.errors import AnsibleConnectionFailure, AnsibleError
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.host.plain import one_line, visible, visible_in
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.controls.controls import PATHS
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.controls.settings import Settings, SettingsError
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.controls.variables import SETTINGS
-from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.execution import bundle
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.execution import answers, bundle, memory
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.execution.shapes import ShapeError
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.execution.spool import Spool, SpoolError
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.reporting.terminal import Line
 
@@ -71,6 +73,11 @@ REFUSALS = (
 )
 
 
+STRANGE = "look at that host: its Python or its sudo may be somebody else's"
+ADVICE = {"PythonTooOld": "set ansible_python_interpreter to a newer one", "TooLarge": STRANGE, "BadResult": STRANGE}
+HEARD = 1 << 14  # characters of what a host says in place of an answer
+
+
 class ActionError(Exception):
     """A task that fails: the host (empty where it is about none), the cause in one sentence, and what to do about it."""
 
@@ -95,11 +102,13 @@ class NinepathsAction(ActionBase):  # type: ignore[misc]  # Ansible has no types
         _checked, options = self.validate_argument_spec(argument_spec={name: dict(spec) for name, spec in self.OPTIONS.items()})
         variables = task_vars or {}
         try:
-            return self.act(options, variables)
+            result = self.act(options, variables)
         except ActionError as failure:
-            return {"failed": True, "changed": False, "msg": str(failure), **failure.result}
+            result = {"failed": True, "changed": False, "msg": str(failure), **failure.result}
         except SpoolError as error:
-            return {"failed": True, "changed": False, "msg": f"{self.host(variables)}: {error}"}
+            result = {"failed": True, "changed": False, "msg": f"{self.host(variables)}: {error}"}
+        plain: dict[str, Any] = visible_in(result)  # callbacks print what a host said as it is
+        return plain
 
     @property
     def check_mode(self) -> bool:
@@ -157,7 +166,7 @@ class NinepathsAction(ActionBase):  # type: ignore[misc]  # Ansible has no types
     def show(self, lines: Iterable[Line]) -> None:
         """Print lines on the terminal, at once and from any worker."""
         for line in lines:
-            display.display(line.text, color=TONES[line.tone])
+            display.display(visible(line.text), color=TONES[line.tone])
 
     def program(self, entry: str, request: Mapping[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         """Run a program of `module_utils` on the target in one round trip and return its answer.
@@ -171,8 +180,9 @@ class NinepathsAction(ActionBase):  # type: ignore[misc]  # Ansible has no types
             )
         interpreter = self._interpreter(task_vars)
         self._notice_a_dead_host()
+        sent = bundle.assemble(self._frame(entry), entry, request)
         try:
-            done = self._low_level_execute_command(_command(interpreter), in_data=bundle.assemble(self._frame(entry), entry, request))
+            done = self._heard(host, _command(interpreter), sent)
         except AnsibleConnectionFailure as error:
             if "privilege escalation prompt" in str(error):
                 raise self._refusal(host, str(error), interpreter) from error
@@ -183,12 +193,27 @@ class NinepathsAction(ActionBase):  # type: ignore[misc]  # Ansible has no types
         if done["rc"] < 0:  # the ssh plugin takes only 255 for a lost connection, but its process may have been killed
             raise AnsibleConnectionFailure(f"{host}: cannot be reached: the connection's own process was ended by signal {-done['rc']}")
         try:
-            return bundle.parse(done["stdout"])
+            found = bundle.parse(done["stdout"])
+            answers.check(entry, found)
         except bundle.ProgramError as error:
             if error.kind == "NoResult":
-                raise self._refusal(host, f"{done['stderr']}\n{done['stdout']}", interpreter) from error
-            advice = "set ansible_python_interpreter to a newer one" if error.kind == "PythonTooOld" else f"{error.kind} at {error.where}"
-            raise ActionError(host, error.message, advice) from error
+                raise self._refusal(host, f"{done['stderr'][:HEARD]}\n{done['stdout'][:HEARD]}", interpreter) from error
+            raise ActionError(host, error.message, ADVICE.get(error.kind) or f"{error.kind} at {error.where}") from error
+        except ShapeError as error:
+            raise ActionError(host, f"its answer is not what a program of ours answers: {error}", STRANGE) from error
+        return found
+
+    def _heard(self, host: str, command: str, sent: bytes) -> dict[str, Any]:
+        """What a command prints. Raises ActionError when that does not end."""
+        with memory.watched() as exceeded:
+            try:
+                done: dict[str, Any] = self._low_level_execute_command(command, in_data=sent)
+            except AnsibleError:
+                if not exceeded.is_set():
+                    raise
+        if exceeded.is_set():
+            raise ActionError(host, "it printed more than any program of ours answers", STRANGE)
+        return done
 
     def _notice_a_dead_host(self) -> None:
         """Let ssh give up on a host that vanishes; by default it waits for as long as the kernel does, two hours.
@@ -260,4 +285,4 @@ def _plain(value: Any) -> Any:
 
 
 def _one_line(text: str) -> str:
-    return " ".join(text.split())[:300] or "nothing"
+    return " ".join(one_line(text).split())[:300] or "nothing"

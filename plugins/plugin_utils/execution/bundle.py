@@ -13,12 +13,16 @@ import ast
 import base64
 import io
 import json
+import re
 import tokenize
 import zlib
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
+
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.host.plain import one_line
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.wire import strict_json
 
 NAMESPACE = "ansible_collections.ninepaths.kubernetes.plugins.module_utils"
 MODULE_UTILS = Path(__file__).resolve().parents[2] / "module_utils"
@@ -27,6 +31,9 @@ ALWAYS = ("run",)  # the prelude's `run` returns its type
 
 BEGIN = "-----BEGIN NINEPATHS RESULT-----"
 END = "-----END NINEPATHS RESULT-----"
+RESULT = re.compile(rf"^{BEGIN}\r?\n([^\r\n]*)\r?\n{END}\r?$", re.MULTILINE)
+ANSWER_LIMIT = 1 << 26  # characters
+SAID = 2000
 
 # Read by whatever Python the host has, so it must parse on an old one.
 FRAME = """\
@@ -181,18 +188,28 @@ def parse(stdout: str) -> dict[str, Any]:
 
     Lines before and after the markers (a login banner, a sudo lecture) are ignored.
     """
-    lines = [line.rstrip("\r") for line in stdout.split("\n")]
+    if len(stdout) > ANSWER_LIMIT:
+        raise ProgramError("TooLarge", f"its answer is larger than {ANSWER_LIMIT >> 20} MiB")
+    found = RESULT.search(stdout, max(0, _last_line(stdout, BEGIN)))
+    if found is None:
+        raise ProgramError("NoResult", "the program printed no complete result")
     try:
-        start = len(lines) - 1 - lines[::-1].index(BEGIN)
-        text = lines[start + 1]
-        if lines[start + 2] != END:
-            raise ValueError("the answer is cut off")
-        result = json.loads(text)
-    except (ValueError, IndexError) as error:
-        raise ProgramError("NoResult", "the program printed no complete result") from error
+        result = strict_json.parse(found.group(1), ANSWER_LIMIT)
+    except strict_json.JsonError as error:
+        raise ProgramError("BadResult", f"its answer cannot be read: {error}") from error
     if not isinstance(result, dict):
         raise ProgramError("NoResult", f"the program returned a {type(result).__name__}, not an object")
     failure = result.get("error")
     if isinstance(failure, dict) and set(failure) == {"type", "message", "where"}:
-        raise ProgramError(str(failure["type"]), str(failure["message"]), str(failure["where"]))
+        kind, message, where = (one_line(str(failure[key]))[:SAID] for key in ("type", "message", "where"))
+        raise ProgramError(kind, message, where)
     return result
+
+
+def _last_line(text: str, line: str) -> int:
+    """Where the last line begins that is this one; -1 where there is none."""
+    at = len(text)
+    while (at := text.rfind(line, 0, at)) >= 0:
+        if at == 0 or text[at - 1] == "\n":
+            return at
+    return -1

@@ -8,19 +8,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import importlib.machinery
 import json
 import os
+import selectors
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 ENVIRONMENT = {"LC_ALL": "C.UTF-8", "HOME": "/root", "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
 NOT_STARTED = 127
 TIMED_OUT = 124
+TOO_MUCH = 126
+OUTPUT_LIMIT = 1 << 24  # bytes
 
 
 class SentSources:
@@ -63,12 +68,55 @@ def run(argv: Sequence[str], *, stdin: bytes = b"", timeout: float = 30.0) -> An
     except OSError as error:
         return RunResult(NOT_STARTED, "", f"{argv[0]}: {error.strerror}")
     try:
-        stdout, stderr = process.communicate(stdin, timeout)
-    except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.communicate()
+        stdout, stderr = _talk(process, stdin, time.monotonic() + timeout)
+    except (subprocess.TimeoutExpired, OverflowError) as error:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        if isinstance(error, OverflowError):
+            return RunResult(TOO_MUCH, "", f"{argv[0]}: more than {OUTPUT_LIMIT} bytes of output, killed")
         return RunResult(TIMED_OUT, "", f"{argv[0]}: no end within {timeout:g} s, killed")
     return RunResult(process.returncode, stdout.decode("utf-8", "replace"), stderr.decode("utf-8", "replace"))
+
+
+def _talk(process: Any, stdin: bytes, deadline: float) -> tuple[bytes, bytes]:
+    """As `communicate`, but what a process prints takes bounded memory. Raises TimeoutExpired, and OverflowError for too much of it."""
+    printed = {process.stdout: bytearray(), process.stderr: bytearray()}
+    left = memoryview(stdin)
+    with process.stdin, process.stdout, process.stderr, selectors.DefaultSelector() as waiting:
+        os.set_blocking(process.stdin.fileno(), False)
+        waiting.register(process.stdin, selectors.EVENT_WRITE)
+        for pipe in printed:
+            waiting.register(pipe, selectors.EVENT_READ)
+        while waiting.get_map():
+            seconds = deadline - time.monotonic()
+            if seconds <= 0:
+                raise subprocess.TimeoutExpired(process.args, seconds)
+            for key, _events in waiting.select(seconds):
+                if key.fileobj is process.stdin:
+                    left = _write(key.fd, left)
+                    done = not left
+                else:
+                    part = os.read(key.fd, 1 << 16)
+                    printed[key.fileobj] += part
+                    done = not part
+                if done:
+                    waiting.unregister(key.fileobj)
+                    key.fileobj.close()  # type: ignore[union-attr]
+                if sum(map(len, printed.values())) > OUTPUT_LIMIT:
+                    raise OverflowError
+    process.wait(max(0.0, deadline - time.monotonic()))
+    return bytes(printed[process.stdout]), bytes(printed[process.stderr])
+
+
+def _write(handle: int, data: memoryview) -> memoryview:
+    """What is left to be written; nothing to somebody who does not read on."""
+    try:
+        return data[os.write(handle, data[: 1 << 16]) :] if data else data
+    except BlockingIOError:
+        return data
+    except OSError:
+        return data[:0]
 
 
 def _where(error: BaseException) -> str:
@@ -95,9 +143,10 @@ def execute(sources: Mapping[str, str], entry: str, request: Mapping[str, Any], 
     sys.meta_path.insert(0, SentSources(sources))
     code = 0
     try:
-        result = importlib.import_module(entry).main(request, run)
+        text = json.dumps(importlib.import_module(entry).main(request, run), separators=(",", ":"), allow_nan=False)
     except Exception as error:  # the frame is the only way home; the controller turns this into a failed task
-        result, code = {"schema": 1, "error": {"type": type(error).__name__, "message": _message(error), "where": _where(error)}}, 1
-    sys.stdout.write(f"{begin}\n{json.dumps(result, separators=(',', ':'))}\n{end}\n")
+        failure = {"type": type(error).__name__, "message": _message(error), "where": _where(error)}
+        text, code = json.dumps({"schema": 1, "error": failure}, separators=(",", ":")), 1
+    sys.stdout.write(f"{begin}\n{text}\n{end}\n")
     sys.stdout.flush()
     return code

@@ -16,7 +16,7 @@ from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.controls.cont
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.controls.flags import ETCD
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.controls.selection import Selected
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.planning.drafts import ROOT, Edit, HostDraft, reasons
-from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.planning.globs import matching
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.planning.globs import matching, matching_below
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.planning.judge import NOT_OFFERED
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.planning.model import Outcome
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.planning.observed import Host
@@ -75,7 +75,7 @@ def _found(host: Host, control: Control) -> _Found:
             elif not place.below:
                 paths.append(path)
             else:
-                paths += matching((f"{_end(host, path).rstrip('/')}/{place.below}",), tuple(host.files))
+                paths += matching_below(_end(host, path), place.below, tuple(host.files))
     ends = dict.fromkeys(_end(host, path) for path in paths)
     unseen += [f"{path} is a link, and what it points to was not seen" for path in paths if path not in host.files or _end(host, path) not in host.files]
     return _Found(tuple(path for path in ends if host.file(path)["type"] in _JUDGED), tuple(dict.fromkeys(unseen)), tuple(dict.fromkeys(gone)))
@@ -112,6 +112,8 @@ class _Rights:
     def spared(self, path: str) -> str | None:
         """Why a file that is not right must stay as it is: a component that does not run as root would lose it."""
         entry = self.host.file(path)
+        if entry.get("exposed"):
+            return f"{path} lies below {entry['exposed']}, which others than root may change: a link there would lead astray; let root own it"
         for name, (user, groups) in sorted(self.accounts.items()):
             if not user:
                 continue

@@ -29,6 +29,13 @@ def matching(patterns: tuple[str, ...], paths: tuple[str, ...]) -> tuple[str, ..
     return tuple(path for path in paths if any(expression.fullmatch(path) for expression in expressions))
 
 
+@lru_cache(maxsize=4096)
+def matching_below(folder: str, pattern: str, paths: tuple[str, ...]) -> tuple[str, ...]:
+    """The paths below a directory that match a pattern there. What a host calls its directory is no pattern."""
+    top, expression = folder.rstrip("/"), compiled(pattern)
+    return tuple(path for path in paths if path.startswith(top + "/") and expression.fullmatch(path[len(top) :]))
+
+
 def _name(part: str) -> str:
     """One name of a path: `*`, `?`, `[…]` and `[!…]`."""
     expression = ""

@@ -186,9 +186,12 @@ class Host:
         entry = self.file(path)
         if entry["type"] == "link":
             raise PlanError(self.name, path, f"{what} is a symbolic link, which an edit would replace", "put the file itself there")
+        if entry.get("withheld"):
+            cause = f"{what} holds what looks like a secret ({entry['withheld']}), so it stays on the host and is not judged"
+            raise PlanError(self.name, path, cause, "put the secret into a file of its own that this one names, then run again")
         if entry.get("text") is None:
             cause = f"{what} is missing" if entry["type"] == "absent" else f"{what} could not be read"
-            raise PlanError(self.name, path, cause, "make it a text file of less than 1 MiB without keys in it")
+            raise PlanError(self.name, path, cause, "make it a text file of less than 256 KiB without keys in it")
         return str(entry["text"])
 
     def _argv(self, items: Sequence[str], component: str, minor: str) -> Argv:
@@ -224,8 +227,9 @@ def _with_environment(argv: Argv, pod: StaticPod) -> Argv:
 
 
 def hosts_of(observations: Mapping[str, Observation], knowledge: Knowledge) -> dict[str, Host]:
-    """Views of all observed hosts, by name."""
-    clusters = [observations[name].get("cluster") or {} for name in sorted(observations)]
+    """Views of all observed hosts, by name. Only a host with an apiserver speaks for the cluster."""
+    planes = [name for name in sorted(observations) if APISERVER in (observations[name].get("components") or {})]
+    clusters = [observations[name].get("cluster") or {} for name in planes]
     versions = {str(node["name"]): node.get("version") for cluster in clusters for node in cluster.get("nodes") or ()}
     hosts = {name: Host(name, observations[name], knowledge) for name in sorted(observations)}
     return {name: replace(host, node_version=versions.get(host.node)) for name, host in hosts.items()}

@@ -15,6 +15,7 @@ from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.controls.sele
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.controls.settings import Settings
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.planning import (
     approver,
+    claims,
     deviations,
     evaluate,
     file_modes,
@@ -126,16 +127,18 @@ class _Planner:
 
     def _certificates(self) -> None:
         """Who will serve a signed certificate, once the kubelets have been restarted and their requests approved."""
-        self.serving = serving.state(self.inventory, self.hosts, self.drafts)
+        claimed = claims.claims(self.hosts, self.inventory, self.settings)
+        self.serving = serving.state(self.inventory, self.hosts, self.drafts, claimed)
         if self.stage == CONTROL_PLANES:
             self.serving = serving.as_observed(self.serving, self.inventory, self.hosts)
         self.conditions["kubelet-serving-certificates"] = serving.condition(self.serving, self.inventory, self.hosts)
         bootstrap = any(entry.control.id == serving.BOOTSTRAP for entry in self.chosen)
         if not bootstrap or self.elected is None:
             return
-        names = serving.allowed_names(self.hosts, self.settings)
+        names = claimed.names
         planes = inventory.control_planes(self.inventory, self.hosts)
-        known = serving.remembered_names(planes, inventory.node_names(self.inventory, self.hosts) or ())
+        remembered = serving.remembered_names(planes, inventory.node_names(self.inventory, self.hosts) or ())
+        known = claims.without_apiserver(remembered, self.hosts, self.inventory, self.settings)
         program = self.assets.get(approver.PROGRAM)
         if program is not None and not serving.others(planes) and self.conditions["cluster-ca-key"] is None:
             for host in planes:

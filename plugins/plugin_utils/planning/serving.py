@@ -5,13 +5,12 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.controls.settings import Settings
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.documents.config_file import effective
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.planning import approver, jobs
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.planning.claims import Claims
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.planning.drafts import ROOT, Edit, HostDraft
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.planning.evaluate import BOOTSTRAP_FIELD, own_directory
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.planning.inventory import control_planes, node_names
@@ -38,21 +37,6 @@ class Serving:
     unverified: tuple[str, ...]
     coming: tuple[str, ...]
     blocked: Mapping[str, str]
-
-
-def allowed_names(hosts: Hosts, settings: Settings) -> dict[str, dict[str, list[str]]]:
-    """The names and addresses that a node's certificate may hold: those seen on the host itself, and those the operator gave it."""
-    given = dict(settings.node_addresses)
-    found: dict[str, dict[str, list[str]]] = {}
-    for name in sorted(hosts):
-        host = hosts[name]
-        if not host.seen.get("kubelet"):
-            continue
-        extra = {*given.get(host.node, ()), *given.get(name, ())}
-        addresses = {address for address in extra if _is_ip(address)}
-        names = {host.node, str(host.seen["host"]["hostname"]), *(extra - addresses)}
-        found[host.node] = {"dns": sorted(names), "ip": sorted({*host.seen["host"].get("addresses", ()), *addresses})}
-    return found
 
 
 def remembered_names(planes: Iterable[Host], nodes: Iterable[str]) -> dict[str, dict[str, list[str]]]:
@@ -143,15 +127,19 @@ def _young(host: Host) -> bool:
     return bool(made) and float(host.seen["at"]) - min(made) < _HOUR_S + _BACKDATED_S
 
 
-def state(inventory: Inventory, hosts: Hosts, drafts: Mapping[str, HostDraft]) -> Serving:
-    """Who serves what, given the drafts of the kubelets."""
+def state(inventory: Inventory, hosts: Hosts, drafts: Mapping[str, HostDraft], claimed: Claims) -> Serving:
+    """Who serves what, given the drafts of the kubelets, and what their certificates may hold."""
     nodes = sorted(node_names(inventory, hosts) or ())
     planes = control_planes(inventory, hosts)
     by_node = {host.node: host for host in hosts.values() if host.seen.get("kubelet")}
     verified = [_verified(host) for host in planes]
     unverified = [node for node in nodes if not all(node in found for found in verified)]
     refusals = refused_requests(inventory, hosts)
-    blocked = {node: reason for node in unverified if (reason := _blocked(node, by_node.get(node), drafts, refusals.get(node), inventory))}
+    blocked = {
+        node: reason
+        for node in unverified
+        if (reason := _blocked(node, by_node.get(node), drafts, refusals.get(node), inventory) or claimed.missing(node, planes))
+    }
     return Serving(tuple(unverified), tuple(node for node in unverified if node not in blocked), blocked)
 
 
@@ -251,11 +239,3 @@ def install_approver(host: Host, draft: HostDraft, program: bytes, nodes: Mappin
     if wrong:
         return f"of what approves requests here {wrong[0]} is not as it was written" + (f", and {len(wrong) - 1} more" if wrong[1:] else "")
     return None if running else f"{approver.TIMER}, which approves requests here, does not run"
-
-
-def _is_ip(text: str) -> bool:
-    try:
-        ipaddress.ip_address(text)
-    except ValueError:
-        return False
-    return True

@@ -8,7 +8,10 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.host.plain import CONTROL
+
 LABEL = 9
+_CONTROLS = re.compile(f"(?:{CONTROL.pattern})+")
 
 
 class Line(NamedTuple):
@@ -20,7 +23,7 @@ class Line(NamedTuple):
 
 def clean(text: str) -> str:
     """Text from a host, without line breaks and control characters that could forge output."""
-    return re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e]+", " ", text).strip()
+    return _CONTROLS.sub(" ", text).strip()
 
 
 def labelled(label: str, text: str) -> str:

@@ -16,6 +16,7 @@ from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.execution imp
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.execution import bundle
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.execution.action import ActionError, NinepathsAction
 
+RECOVERED = {"schema": 1, "transactions": []}  # the shortest answer there is
 HOST = {"inventory_hostname": "cp1", "groups": {"kube_control_plane": ["cp1"]}}
 
 
@@ -41,11 +42,11 @@ def no_sources(monkeypatch):
 
 def test_the_answer_comes_back_and_the_frame_is_made_once_per_run(make, monkeypatch):
     sent = []
-    action = make(Plain, {}, lambda command, data: sent.append((command, data)) or result({"a": 1}))
-    assert action.program("observe", {"q": 1}, HOST) == {"a": 1}
+    action = make(Plain, {}, lambda command, data: sent.append((command, data)) or result(RECOVERED))
+    assert action.program("recover", {"q": 1}, HOST) == RECOVERED
     monkeypatch.setattr(bundle, "frame", lambda entry: pytest.fail("made again"))
-    assert action.program("observe", {"q": 2}, HOST) == {"a": 1}
-    assert b"# observe" in sent[1][1] and b'"q":2' in sent[1][1]
+    assert action.program("recover", {"q": 2}, HOST) == RECOVERED
+    assert b"# recover" in sent[1][1] and b'"q":2' in sent[1][1]
 
 
 @pytest.mark.parametrize(
@@ -92,27 +93,33 @@ def test_what_become_raises_is_named(make, message):
 
 
 def test_ssh_notices_a_host_that_vanishes(make):
-    action = make(Plain, {}, lambda *_: result({}))
+    action = make(Plain, {}, lambda *_: result(RECOVERED))
     action._connection.options["ssh_extra_args"] = "-o Compression=no"
     for _call in range(2):
-        action.program("observe", {}, HOST)
+        action.program("recover", {}, HOST)
     wanted = "-o Compression=no -o ServerAliveInterval=15 -o ServerAliveCountMax=3"
     assert action._connection.options["ssh_extra_args"] == wanted
 
 
 @pytest.mark.parametrize("name", ["ssh_args", "ssh_common_args", "ssh_extra_args"])
 def test_a_keep_alive_of_the_users_own_is_left_alone(make, name):
-    action = make(Plain, {}, lambda *_: result({}))
+    action = make(Plain, {}, lambda *_: result(RECOVERED))
     action._connection.options = {name: "-oserveraliveinterval=60"}
-    action.program("observe", {}, HOST)
+    action.program("recover", {}, HOST)
     assert action._connection.options == {name: "-oserveraliveinterval=60"}
 
 
 def test_other_connections_have_no_ssh_arguments(make):
-    action = make(Plain, {}, lambda *_: result({}))
+    action = make(Plain, {}, lambda *_: result(RECOVERED))
     action._connection.transport, action._connection.options = "podman", {}
-    action.program("observe", {}, HOST)
+    action.program("recover", {}, HOST)
     assert action._connection.options == {}
+
+
+def test_an_answer_that_no_program_of_ours_gives_is_refused_by_its_place(make):
+    action = make(Plain, {}, lambda *_: result({"schema": 1, "transactions": [{"id": 5}]}))
+    with pytest.raises(ActionError, match=r"cp1: its answer is not what a program of ours answers: transactions\[0\]\.advice is missing; look at that host"):
+        action.program("recover", {}, HOST)
 
 
 def test_an_unreachable_host_stays_unreachable(make):

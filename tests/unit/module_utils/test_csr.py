@@ -63,6 +63,13 @@ def test_good_requests(dns: list[str], ip: list[str]) -> None:
     assert csr.verdict(document(with_names(dns, ip)), ALLOWED) == OK
 
 
+@pytest.mark.parametrize("node", ["kubernetes", "kubernetes.default.svc", "x.y.svc.cluster.local", "localhost", "w1"])
+def test_a_node_that_has_the_name_of_a_service_does_not_get_it(node: str) -> None:
+    pem = request_pem(name(f"system:node:{node}", "system:nodes"), [alternative_names([node], [])])
+    verdict = csr.verdict(document(pem, username=f"system:node:{node}"), csr.allowed(["10.0.0.7"]))
+    assert (verdict == OK) == (node == "w1"), verdict
+
+
 def test_a_key_of_rsa_may_encipher_keys() -> None:
     assert csr.verdict(document(usages=["key encipherment", "server auth", "digital signature"]), ALLOWED) == OK
 

@@ -67,8 +67,8 @@ def test_identifiers_that_are_none(content: bytes) -> None:
         der.oid(der.Element(der.OID, content, b""))
 
 
-def test_text_with_a_nul_is_refused() -> None:
-    with pytest.raises(DerError, match="NUL"):
+def test_text_with_a_control_character_is_refused() -> None:
+    with pytest.raises(DerError, match="control character"):
         der.text(der.Element(0x0C, b"node\0.evil", b""))
     with pytest.raises(DerError):
         der.text(der.Element(0x0C, b"\xff", b""))

@@ -49,7 +49,7 @@ class Service:
     def list(self, path: str) -> Iterator[dict[str, Any]]:
         assert path == "/api/v1/nodes"
         yield {"status": {"addresses": [{"type": "Hostname", "address": "cp1"}, {"type": "InternalIP", "address": "10.0.0.1"}]}}
-        yield {"spec": {"podCIDRs": self.pods}, "status": {"addresses": [{"type": "InternalIP", "address": "fd00::2"}]}}
+        yield {"spec": {"podCIDRs": [*self.pods]}, "status": {"addresses": [{"type": "InternalIP", "address": "fd00::2"}]}}
 
     pods: Sequence[str] = ("10.244.1.0/24",)
 

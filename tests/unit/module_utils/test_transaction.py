@@ -210,14 +210,27 @@ def test_an_edit_of_somebody_else_during_the_transaction_is_kept_aside(root: Pat
     class Editing(bed.FakeTools):
         def pod_is_ready(self, context: Any, component: str, uid: str) -> bool:
             (root / "etc/kubernetes/audit.yaml").write_text("somebody was here")
-            raise RuntimeError("and then we die")
+            raise bed.Killed
 
-    with pytest.raises(RuntimeError):
+    with pytest.raises(bed.Killed):
         bed.execute(root, directory, files, tools=Editing())
     assert bed.execute(root, directory, mode="recover")[0] == states.UNDONE
     assert (root / "etc/kubernetes/audit.yaml").read_text() == "old policy"
     kept = list((root / directory[1:] / "backup").glob("*.foreign"))
     assert [path.read_text() for path in kept] == ["somebody was here"]
+
+
+def test_a_mistake_of_ours_is_undone_at_once_and_says_nothing_of_its_data(root: Path) -> None:
+    directory, before = bed.lay(root, bed.full_steps(root)), bed.tree(root)
+
+    class Mistaken(bed.FakeTools):
+        def pod_is_ready(self, context: Any, component: str, uid: str) -> bool:
+            raise KeyError("hunter2")
+
+    assert bed.execute(root, directory, tools=Mistaken())[0] == states.UNDONE
+    assert bed.tree(root) == before
+    text = (root / directory[1:] / "journal.jsonl").read_text()
+    assert "does not expect (KeyError)" in text and "hunter2" not in text
 
 
 def test_what_cannot_be_put_back_is_called_failed_and_names_the_backup(root: Path, tmp_path: Path) -> None:

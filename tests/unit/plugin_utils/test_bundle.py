@@ -163,7 +163,7 @@ def test_noise_around_the_result_is_ignored_and_a_cut_one_is_an_error():
     ):
         with pytest.raises(bundle.ProgramError) as caught:
             bundle.parse(bad)
-        assert caught.value.kind == "NoResult"
+        assert caught.value.kind in ("NoResult", "BadResult")
 
 
 DOCSTRING = st.text(

@@ -50,3 +50,8 @@ def test_an_environment_variable_that_holds_a_secret_is_masked(env: str) -> None
 )
 def test_other_variables_are_shown(env: str) -> None:
     assert diff.masked(MANIFEST.format(env=env)) == MANIFEST.format(env=env)
+
+
+def test_a_value_between_two_names_is_masked_once() -> None:
+    text = "- name: A_TOKEN\n  value: one\nname: B_TOKEN\n  value: two\nrest: stays\n"
+    assert diff.masked(text) == f"- name: A_TOKEN\n  value: {diff.MASK}\nname: B_TOKEN\n  value: {diff.MASK}\nrest: stays\n"

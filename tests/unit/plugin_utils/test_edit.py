@@ -298,7 +298,7 @@ BOMB = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(f"{chr(98 + n)}: &{chr(98
         ("<<: {a: 1}\n", "merge key"),
         ("? [x]\n: 1\n", "key that is no text"),
         ("\ufeffa: 1\n", "byte order mark"),
-        ("a: !!python/object/apply:os.system ['x']\n", "YAML"),
+        ("a: !!python/object/apply:os.system ['x']\n", "tag"),
         ("a: " + "[" * 300 + "]" * 300, "deep"),
         ("a: 'x\n", "YAML"),
         ("a:\t1\n\tb: 2\n", "YAML"),
