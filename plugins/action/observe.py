@@ -21,20 +21,25 @@ class ActionModule(NinepathsAction):
         "prove": {"type": "list", "elements": "str", "choices": ["passive"], "default": ["passive"]},
         "recover": {"type": "bool", "default": False},
         "return_observation": {"type": "bool", "default": False},
+        "history": {"type": "bool", "default": False},
     }
 
     def act(self, options: Mapping[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         """Observe this host, or note in the spool why it could not be observed."""
         host, spool = self.host(task_vars), self.spool()
         spool.remove("observation", host)
+        spool.remove("history", host)
         mending = options["recover"] and not self.check_mode
         try:
             request = observation_request(spool, self._node_addresses(task_vars), options["prove"])
             found = self.program("visit" if mending else "observe", request, task_vars)
+            past = self.program("history", {"schema": 1}, task_vars) if options["history"] else None
         except (ActionError, AnsibleConnectionFailure) as failure:
             spool.put("unobserved", host, {"message": str(failure).removeprefix(f"{host}: ")})
             raise
         spool.remove("unobserved", host)
+        if past is not None:
+            spool.put("history", host, past)
         recovered = found.pop("recovered", [])
         return {
             "changed": bool(recovered),

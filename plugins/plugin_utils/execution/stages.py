@@ -57,21 +57,23 @@ def given_up(predicted: Mapping[str, Any], fresh: Mapping[str, Any]) -> list[str
 
 def kubelet_differences(plan: Mapping[str, Any], controls: Iterable[Any], host: str, kubelet: Mapping[str, Any] | None) -> list[Surprise]:
     """Where the running configuration of a kubelet, as a control plane observed it, is not what the plan wrote for its host."""
+    fields = {control.id: control.field for control in controls if control.component == "kubelet" and control.field}
+    changing = [entry for entry in plan["controls"] if entry["host"] == host and entry["status"] == "change" and entry["id"] in fields]
+    wanted = plan.get("predicted", {}).get(host, {}).get("fields")  # a rollback says itself what it brings back
+    if wanted is None:
+        wanted = {fields[entry["id"]]: entry["after"] for entry in changing}
     if kubelet is None:
         return [Surprise(host, "no control plane has observed its kubelet")]
     configz = kubelet["configz"]
     if configz is None:
         why = kubelet["configz_error"] or kubelet["error"] or "nothing was answered"
         return [Surprise(host, f"the kubelet's /configz could not be read through the apiserver: {why}")]
-    fields = {control.id: control.field for control in controls if control.component == "kubelet" and control.field}
-    found = []
-    for entry in plan["controls"]:
-        if entry["host"] != host or entry["status"] != "change" or entry["id"] not in fields:
-            continue
-        running = field_value(configz, fields[entry["id"]])
-        if not _same(running, entry["after"]):
-            found.append(Surprise(host, f"kubelet runs with {fields[entry['id']]} = {running!r}, planned was {entry['after']!r}"))
-    return found
+    running = {name: field_value(configz, name) for name in wanted}
+    return [
+        Surprise(host, f"kubelet runs with {name} = {running[name]!r}, planned was {value!r}")
+        for name, value in wanted.items()
+        if not _same(running[name], value)
+    ]
 
 
 def field_value(document: Mapping[str, Any], dotted: str) -> Any:

@@ -16,7 +16,6 @@ from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.documents imp
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.planning import deviations, inventory, jobs, proxy, serving, sources
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.planning.knowledge import Knowledge
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.planning.model import (
-    NOT_PART,
     ROLLBACK_WAVES,
     Change,
     Inventory,
@@ -37,7 +36,7 @@ from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.rollback.wave
 
 SERVING = "kubelet-serving-certificates"
 # What kubeadm writes where nothing is set; the kubelet runs with its default then.
-_UNSAID = ("", "0s")
+_UNSAID = (None, "", "0s")
 
 
 @dataclass(frozen=True)
@@ -57,7 +56,7 @@ class WayBack:
 
 @dataclass(frozen=True)
 class Given:
-    """What a rollback is planned from. histories: of the hosts that take part; others are observed only."""
+    """What a rollback is planned from. part: the hosts that take part, each with its history; others are observed only."""
 
     observations: Mapping[str, Observation]
     histories: Mapping[str, History]
@@ -66,6 +65,7 @@ class Given:
     settings: Settings
     flags: Flags
     assets: Mapping[str, bytes] = field(default_factory=dict)
+    part: tuple[str, ...] = ()
 
 
 def plan(given: Given, wanted: str) -> WayBack:
@@ -106,7 +106,7 @@ class _Planner:
         self.changes: list[Change] = []
         part = {name: host for name, host in self.hosts.items() if name in given.histories}
         self.elected = inventory.elected(given.inventory, part)
-        self.whole = all(name in given.histories for name in given.inventory.hosts)
+        self.whole = all(name in given.part for name in given.inventory.hosts)
 
     def plan(self, wanted: str) -> WayBack:
         self.errors += collected(self.hosts.values()) + inventory.mismatches(self.given.inventory, self.hosts) + self._unobserved()
@@ -128,9 +128,14 @@ class _Planner:
     def _unobserved(self) -> list[PlanError]:
         """A host that should take part and cannot be seen: what it has of these runs would stay."""
         return [
-            PlanError(name, None, f"could not be observed: {reason}", "make it reachable, or leave it out knowingly with --limit")
-            for name, reason in sorted(self.given.inventory.unreachable.items())
-            if reason != NOT_PART and name not in self.hosts
+            PlanError(
+                name,
+                None,
+                f"could not be observed: {self.given.inventory.unreachable.get(name, 'what it remembers could not be read')}",
+                "make it reachable, or leave it out knowingly with --limit",
+            )
+            for name in sorted(self.given.part)
+            if name not in self.given.histories or name not in self.hosts
         ]
 
     def _chosen(self, wanted: str) -> tuple[str, ...]:
@@ -282,8 +287,8 @@ class _Planner:
             if not setting.changes or side.host.kubelet is None:
                 continue
             known = self.given.flags.field("kubelet", side.host.kubelet.minor, name)
-            wanted = setting.target if setting.target is not None else known.default if known else None
-            if wanted not in (None, *_UNSAID):
+            wanted = known.default if known and setting.target in _UNSAID else setting.target
+            if wanted not in _UNSAID:
                 found[name] = list(wanted) if isinstance(wanted, tuple) else wanted
         return found
 

@@ -8,7 +8,6 @@ import copy
 from pathlib import Path
 
 import pytest
-import way_bed
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.steps import accounts
 from way_bed import World
 

@@ -192,7 +192,7 @@ class World:
             self._lay(self.roots[name], host)
 
     def _lay(self, root: Path, host: Mapping[str, Any]) -> None:
-        for folder in ("run/systemd/system", "etc/systemd/system/multi-user.target.wants", "proc/sys/kernel/random", "var/lib", "usr/local/lib", *OBSERVED[:2], OBSERVED[3]):
+        for folder in ("run/systemd/system", units.WANTS[1:], "proc/sys/kernel/random", "var/lib", "usr/local/lib", *OBSERVED[:2], OBSERVED[3]):
             (root / folder).mkdir(parents=True, exist_ok=True)
         for path, entry in host["files"].items():
             real = root / path[1:]
@@ -289,7 +289,7 @@ class World:
         """The way back, planned."""
         hosts = self.observe()
         told = {name: self.remembered(name) for name in hosts if limit is None or name in limit}
-        given = Given(hosts, told, factories.inventory(hosts), CONTROLS, Settings.parse({}), factories.all_flags(), factories.ASSETS)
+        given = Given(hosts, told, factories.inventory(hosts), CONTROLS, Settings.parse({}), factories.all_flags(), factories.ASSETS, tuple(told))
         return way_back(given, run)
 
     def roll_back(self, run: str, limit: Sequence[str] | None = None) -> WayBack:
