@@ -28,7 +28,6 @@ class ActionModule(NinepathsAction):
         """Observe this host, or note in the spool why it could not be observed."""
         host, spool = self.host(task_vars), self.spool()
         spool.remove("observation", host)
-        spool.remove("history", host)
         mending = options["recover"] and not self.check_mode
         try:
             request = observation_request(spool, self._node_addresses(task_vars), options["prove"])
@@ -39,7 +38,7 @@ class ActionModule(NinepathsAction):
             raise
         spool.remove("unobserved", host)
         if past is not None:
-            spool.put("history", host, past)
+            spool.put("history", host, past)  # that of an earlier look in the same run stays
         recovered = found.pop("recovered", [])
         return {
             "changed": bool(recovered),
