@@ -77,7 +77,7 @@ class ActionModule(PublishingAction):
             return run
         known = runs.runs(given.histories)
         self.show(way_back.run_lines(known))
-        cause = "no run is named" if known else "no run of ninepaths has left anything on these hosts that could be taken back"
+        cause = "no run is named" if known else runs.NOTHING
         advice = f"name the one to go back to before: -e ninepaths_run={known[0].id}" if known else "there is nothing to do"
         raise self.failed(task_vars, [{"host": None, "file": None, "cause": cause, "advice": advice}])
 

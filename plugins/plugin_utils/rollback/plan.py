@@ -178,7 +178,7 @@ class _Planner:
             except PlanError as error:
                 self.errors.append(error)
                 continue
-            stay = [*named, *waves.kept_directories(side, named)]
+            stay = [*named, *squash.kept_directories(side.net, named)]
             whys = {path: named.get(path, "there is something else in it") for path in stay}
             self.warnings += [f"{name}: {path} stays: {why}" for path, why in sorted(whys.items()) if not _above(path, named)]
             net = HostNet(name, [one for one in side.net.files if one.path not in whys], side.net.accounts, side.net.units, side.net.sysctls)

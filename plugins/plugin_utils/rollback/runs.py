@@ -14,6 +14,7 @@ from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.planning.mode
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.rollback.past import FileEffect, History, Transaction
 
 LAST = "last"
+NOTHING = "no run of ninepaths has left anything on these hosts that could be taken back"
 _ORDER = {wave: number for number, wave in enumerate(dict.fromkeys((*WAVES, *ROLLBACK_WAVES)))}
 
 Histories = Mapping[str, History]
@@ -69,11 +70,11 @@ def _position(name: str) -> str:
 def chosen(histories: Histories, wanted: str) -> tuple[str, ...]:
     """The run that is meant and all later ones, the oldest first. Raises PlanError where there is no such run."""
     known = runs(histories)
-    if not known:
-        raise PlanError(None, None, "no run of ninepaths has left anything on these hosts that could be taken back", "there is nothing to do")
-    name = known[0].id if wanted == LAST else wanted
+    name = known[0].id if wanted == LAST and known else wanted
     if name not in {run.id for run in known}:
-        raise PlanError(None, None, _unknown(histories, name), f"name one of these, or {LAST}: {', '.join(run.id for run in known[:5])}")
+        cause = NOTHING if name == LAST else _unknown(histories, name)
+        advice = f"name one of these, or {LAST}: {', '.join(run.id for run in known[:5])}" if known else "there is nothing to do"
+        raise PlanError(None, None, cause, advice)
     remembered = {one.run for history in histories.values() for one in history.removed if one.state == COMMITTED}
     taken = {name, *(run for run in {*(run.id for run in known), *remembered} if _position(run) > _position(name))}
     while True:

@@ -8,6 +8,7 @@ What somebody else has changed meanwhile is theirs: it is named, and nothing is 
 
 from __future__ import annotations
 
+import posixpath
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -270,6 +271,17 @@ def _lost(run: str, effect: FileEffect) -> tuple[str, str] | None:
 
 def _rights(state: State) -> str:
     return f"{state.mode or ''} {state.uid}:{state.gid}".strip()
+
+
+def kept_directories(net: HostNet, kept: Iterable[str]) -> list[str]:
+    """Directories that would go, but for what others have put into them; `kept`: paths that stay although they would go."""
+    going = {one.path for one in net.files if one.goes} - set(kept)
+    found = []
+    for one in sorted((one for one in net.files if one.goes and one.now.state.type == "dir"), key=lambda one: -one.path.count("/")):
+        if {posixpath.join(one.path, name) for name in one.now.entries} - going:
+            found.append(one.path)
+            going.discard(one.path)
+    return found
 
 
 # --- accounts, units, kernel parameters ------------------------------------------------------------------------------------------

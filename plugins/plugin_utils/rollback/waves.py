@@ -10,7 +10,6 @@ that nothing names a file that is not there.
 
 from __future__ import annotations
 
-import posixpath
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -189,18 +188,6 @@ def _ordered(nets: Iterable[FileNet]) -> list[FileNet]:
     staying = sorted((net for net in nets if not net.goes), key=lambda net: (_KINDS.get(net.target.type, 1), net.path))
     going = sorted((net for net in nets if net.goes), key=lambda net: (net.now.state.type == "dir", -net.path.count("/"), net.path))
     return staying + going
-
-
-def kept_directories(sides: Sides, kept: Iterable[str]) -> list[str]:
-    """Directories that would go, but for what others have put into them; `kept`: paths that stay although they would go."""
-    going = {net.path for net in sides.net.files if net.goes} - set(kept)
-    found = []
-    for path in sorted((net.path for net in sides.net.files if net.goes and net.now.state.type == "dir"), key=lambda path: -path.count("/")):
-        inside = {posixpath.join(path, name) for name in sides.files[path].now.entries}
-        if inside - going:
-            found.append(path)
-            going.discard(path)
-    return found
 
 
 def named_by(path: str, sides: Sides, sources: Iterable[str]) -> str | None:

@@ -107,7 +107,8 @@ class Tree:
         return squash.host(told, runs.of_host(told, runs.chosen({"cp1": told}, run)))
 
     def roll_back(self, net: squash.HostNet, run: str) -> None:
-        steps = waves._files_step(net.files)
+        stay = squash.kept_directories(net, ())
+        steps = waves._files_step([one for one in net.files if one.path not in stay])
         if steps:
             self.run(run, steps)
 

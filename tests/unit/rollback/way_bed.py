@@ -187,7 +187,7 @@ class World:
         self.api = Api(next(host["cluster"] for host in self.first.values() if host["cluster"])["configmaps"])
         self.restarts: list[str] = []
         self.rolled: set[tuple[str, str]] = set()
-        self.ticks, self.count, self.turn = 0, 0, ""
+        self.ticks, self.count, self.turn, self.latest = 0, 0, "", ""
         for name, host in self.first.items():
             self._lay(self.roots[name], host)
 
@@ -226,7 +226,8 @@ class World:
         found = copy.deepcopy(self.first)
         for name, host in found.items():
             root = self.roots[name]
-            paths = {*host["files"], *(f"/{path.relative_to(root)}" for folder in OBSERVED for path in sorted((root / folder).rglob("*")))}
+            folders = {f"/{folder}" for folder in OBSERVED if (root / folder).is_dir()}
+            paths = {*host["files"], *folders, *(f"/{path.relative_to(root)}" for folder in OBSERVED for path in sorted((root / folder).rglob("*")))}
             host["files"] = {path: self._entry(root, path) for path in sorted(paths) if ".ninepaths-" not in path}
             host["sysctls"] = {key: (root / "proc/sys" / key.replace(".", "/")).read_text().strip() for key in {c.sysctl for c in CONTROLS if c.sysctl}}
             host["accounts"] = {"etcd": {"uid": ETCD, "gid": ETCD} if "user" in self.accounts[name].get("etcd", {}) else None}
@@ -285,12 +286,15 @@ class World:
         self.turn = name
         return past.parse(name, json.loads(json.dumps(history.read(Host(self, name)))))
 
-    def back(self, run: str, limit: Sequence[str] | None = None) -> WayBack:
-        """The way back, planned."""
+    def given(self, limit: Sequence[str] | None = None) -> Given:
+        """What a rollback is planned from."""
         hosts = self.observe()
         told = {name: self.remembered(name) for name in hosts if limit is None or name in limit}
-        given = Given(hosts, told, factories.inventory(hosts), CONTROLS, Settings.parse({}), factories.all_flags(), factories.ASSETS, tuple(told))
-        return way_back(given, run)
+        return Given(hosts, told, factories.inventory(hosts), CONTROLS, Settings.parse({}), factories.all_flags(), factories.ASSETS, tuple(told))
+
+    def back(self, run: str, limit: Sequence[str] | None = None) -> WayBack:
+        """The way back, planned."""
+        return way_back(self.given(limit), run)
 
     def roll_back(self, run: str, limit: Sequence[str] | None = None) -> WayBack:
         """One rollback, carried out."""
@@ -301,7 +305,7 @@ class World:
     def carry_out(self, made: Plan) -> str:
         """Every job in the order of its wave; returns the name of the run."""
         self.count += 1
-        run = f"20270301T{self.count:06d}Z-abcdef"
+        run = self.latest = f"20270301T{self.count:06d}Z-abcdef"
         for wave in made.order:
             for name in made.waves.get(wave, ()):
                 self.run(name, bind(made.jobs[name][wave], run))
