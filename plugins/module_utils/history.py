@@ -47,12 +47,13 @@ def _past(machine: Machine, name: str) -> dict[str, Any]:
     """One transaction; `effects` is empty unless it was committed, `problem` says why it cannot be told."""
     job = keeping.job_of(machine, name)
     journal = Journal(machine, f"{lock.TRANSACTIONS}/{name}/journal.jsonl")
+    begun = journal.lines[0] if journal.lines else {}
     found: dict[str, Any] = {
         "id": name,
-        "run": str(job.get("run") or ""),
+        "run": str(job.get("run") or begun.get("data", {}).get("run") or ""),
         "wave": str(job.get("wave") or ""),
         "number": keeping.number_of(job),
-        "at": float(journal.lines[0].get("at") or 0.0) if journal.lines else 0.0,
+        "at": _time(begun.get("at")),
         "state": journal.state,
         "takes_back": [],
         "problem": None,
@@ -66,6 +67,10 @@ def _past(machine: Machine, name: str) -> dict[str, Any]:
     except (KeyError, TypeError, ValueError, AttributeError, IndexError, OSError) as error:
         found["problem"] = f"{UNREADABLE} ({type(error).__name__})"
     return found
+
+
+def _time(value: Any) -> float:
+    return float(value) if isinstance(value, (int, float)) else 0.0
 
 
 def _effects(machine: Machine, job: Mapping[str, Any], lines: Iterable[Line], line: Line) -> list[Effect]:

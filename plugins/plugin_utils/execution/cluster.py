@@ -93,6 +93,8 @@ class ClusterAction(NinepathsAction):
             return work()
         except PlanErrors as errors:
             raise self.failed(task_vars, told(errors.errors)) from errors
+        except PlanError as error:
+            raise self.failed(task_vars, told([error])) from error
         except flags.FlagDataError as error:
             raise self.failed(
                 task_vars, [{"host": None, "file": None, "cause": str(error), "advice": "reinstall the collection"}]

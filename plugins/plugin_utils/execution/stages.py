@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 LATE_WAVES = ("control_planes", "cluster")
 UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}
+NOTHING = (None, False, 0, "", "0", "0s", [])
 PART = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|us|µs|ns|h|m|s)")
 DURATION = re.compile(f"(?:{PART.pattern})+")
 Key = tuple[str, str, str]
@@ -59,15 +60,16 @@ def kubelet_differences(plan: Mapping[str, Any], controls: Iterable[Any], host: 
     """Where the running configuration of a kubelet, as a control plane observed it, is not what the plan wrote for its host."""
     fields = {control.id: control.field for control in controls if control.component == "kubelet" and control.field}
     changing = [entry for entry in plan["controls"] if entry["host"] == host and entry["status"] == "change" and entry["id"] in fields]
-    wanted = plan.get("predicted", {}).get(host, {}).get("fields")  # a rollback says itself what it brings back
-    if wanted is None:
-        wanted = {fields[entry["id"]]: entry["after"] for entry in changing}
+    wanted = {fields[entry["id"]]: entry["after"] for entry in changing}
+    back = plan.get("predicted", {}).get(host, {}).get("fields")  # a rollback says itself what it brings back
     if kubelet is None:
         return [Surprise(host, "no control plane has observed its kubelet")]
     configz = kubelet["configz"]
     if configz is None:
         why = kubelet["configz_error"] or kubelet["error"] or "nothing was answered"
         return [Surprise(host, f"the kubelet's /configz could not be read through the apiserver: {why}")]
+    if back is not None:  # much of it is nothing, and many fields that are false, zero or empty are left out of /configz
+        wanted = {name: value for name, value in back.items() if not (value in NOTHING and field_value(configz, name) is None)}
     running = {name: field_value(configz, name) for name in wanted}
     return [
         Surprise(host, f"kubelet runs with {name} = {running[name]!r}, planned was {value!r}")

@@ -18,6 +18,7 @@ _DIGEST = re.compile(r"[0-9a-f]{64}")
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}")
 _PATH = re.compile(r"/[^\0]*")
 _WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9:_.@-]{0,253}")
+_LATEST = 253402300800.0  # the year 10000
 TYPES = ("file", "dir", "link", "absent", "other")
 OPS = ("files", "kubelet", "static_pods")
 ACTIONS = ("attributes", "create", "replace", "remove")
@@ -187,7 +188,7 @@ def parse(host: str, data: Mapping[str, Any]) -> History:
             {str(key): None if value is None else str(value) for key, value in now["sysctls"].items()},
             {str(digest): str(text) for digest, text in data["texts"].items()},
         )
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         cause = f"what it tells of its transactions is not of the form that this version knows ({type(error).__name__}: {error})"
         raise PlanError(host, "/var/lib/ninepaths/transactions", cause, "use the version of the collection that made them") from error
 
@@ -198,7 +199,7 @@ def _transaction(data: Mapping[str, Any]) -> Transaction:
         str(data["run"]),
         str(data["wave"]),
         int(data["number"]),
-        float(data["at"]),
+        _time(data["at"]),
         str(data["state"]),
         tuple(str(run) for run in data["takes_back"]),
         None if data["problem"] is None else str(data["problem"]),
@@ -207,7 +208,7 @@ def _transaction(data: Mapping[str, Any]) -> Transaction:
 
 
 def _removed(data: Mapping[str, Any]) -> Removed:
-    return Removed(str(data["id"]), str(data["run"]), str(data.get("wave") or ""), float(data.get("at") or 0.0), str(data.get("state") or ""))
+    return Removed(str(data["id"]), str(data["run"]), str(data.get("wave") or ""), _time(data.get("at") or 0.0), str(data.get("state") or ""))
 
 
 def _effect(data: Mapping[str, Any]) -> Effect:
@@ -279,6 +280,13 @@ def _state(data: Mapping[str, Any]) -> State:
 def _controls(data: Mapping[str, Any]) -> tuple[str, ...]:
     """Jobs of earlier versions do not say it; then what is affected follows from the settings themselves."""
     return tuple(str(name) for name in data.get("controls") or ())
+
+
+def _time(value: Any) -> float:
+    found = float(value)
+    if not 0.0 <= found < _LATEST:
+        raise ValueError("a time that no clock shows")
+    return found
 
 
 def _digest(value: Any) -> str | None:

@@ -217,7 +217,7 @@ def _in_the_way(
         return f"cannot be looked at: {now.problem}", "look at it on the host"
     hint = _hint(rewriting)
     between = _broken([(run, effect.before.content, effect.after.content) for run, effect in rewriting])
-    between = between or _broken([(run, effect.before.rights, effect.after.rights) for run, effect in chain if effect.after.type != "absent"])
+    between = between or _broken([(run, effect.before.rights, effect.after.rights) for run, effect in chain])
     if between:
         one, other = between
         cause = f"somebody else has changed it between run {one} and run {other}, and that would be lost"
