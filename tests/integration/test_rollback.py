@@ -214,12 +214,22 @@ def test_a_rollback_can_be_taken_back(bed: Bed, runs: Runs, hardened: tuple[str,
     assert run.rc == 0 and run.changed == 0 and "nothing to change" in run.output, run.output
 
 
-def test_three_runs_go_back_as_one_and_harden_applies_again(bed: Bed, runs: Runs, before: tuple[Any, Any], hardened: tuple[str, Any], forth: dict[str, Any]) -> None:
+@pytest.fixture(scope="module")
+def all_back(runs: Runs, hardened: tuple[str, Any], forth: dict[str, Any]) -> dict[str, Any]:
+    """The run that hardened the cluster, its rollback and the rollback of that, taken back at once."""
     assert forth
     run, report = runs.back(hardened[0])
     assert run.rc == 0 and len(report["rollback"]["runs"]) == 3, run.output
-    assert report["restarts"] == {"etcd": 1, "kube-apiserver": 1, "kube-controller-manager": 1, "kube-scheduler": 1, "kubelet": 2}
+    return report
+
+
+def test_three_runs_go_back_as_one(bed: Bed, before: tuple[Any, Any], all_back: dict[str, Any]) -> None:
+    assert all_back["restarts"] == {"etcd": 1, "kube-apiserver": 1, "kube-controller-manager": 1, "kube-scheduler": 1, "kubelet": 2}
     assert differences(before[0], state(bed)) == {}
+
+
+def test_harden_applies_again(bed: Bed, runs: Runs, before: tuple[Any, Any], all_back: dict[str, Any]) -> None:
+    assert all_back
     run, report = runs("harden", "--tags", "path8", "-e", "ninepaths_fail_on=never")
     assert run.rc == 0 and report["restarts"]["kube-scheduler"] == 1, run.output
     assert differences(before[0], state(bed))
