@@ -276,9 +276,10 @@ def _rights(state: State) -> str:
 def kept_directories(net: HostNet, kept: Iterable[str]) -> list[str]:
     """Directories that would go, but for what others have put into them; `kept`: paths that stay although they would go."""
     going = {one.path for one in net.files if one.goes} - set(kept)
+    staying = {posixpath.dirname(one.path) for one in net.files if not one.goes}
     found = []
     for one in sorted((one for one in net.files if one.goes and one.now.state.type == "dir"), key=lambda one: -one.path.count("/")):
-        if {posixpath.join(one.path, name) for name in one.now.entries} - going:
+        if one.path in staying or {posixpath.join(one.path, name) for name in one.now.entries} - going:
             found.append(one.path)
             going.discard(one.path)
     return found

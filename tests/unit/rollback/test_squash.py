@@ -80,12 +80,12 @@ class Tree:
         return {**made, "before": {**before, "uid": None, "gid": None}, "owner": str(owner), "group": str(owner), "target": content if verb == "link" else None}
 
     def carry_out(self, run: str, operations_: list[Any], ending: str) -> None:
-        """One transaction; a second operation on a path is left out, since a job has none."""
+        """One transaction; a second operation on a path, or below one that goes, is left out, since a job has none."""
         self.befores.setdefault(run, self.state())
         changes: dict[str, dict[str, Any]] = {}
         for what in operations_:
             made = self.change(what)
-            if made and made["path"] not in changes and not any(path.startswith(f"{made['path']}/") for path in changes):
+            if made and not any(_one_inside(made["path"], path) or _one_inside(path, made["path"]) for path in changes):
                 changes[made["path"]] = made
         if changes:
             self.run(run, [{"op": "files", "files": list(changes.values())}], ending)
@@ -117,6 +117,10 @@ class Tree:
 def tree() -> Iterator[Tree]:
     with _tree() as made:
         yield made
+
+
+def _one_inside(one: str, other: str) -> bool:
+    return one == other or one.startswith(f"{other}/")
 
 
 class _tree:  # noqa: N801 - hypothesis wants a fresh one for each example
