@@ -110,12 +110,13 @@ def restore(context: Context, name: str, wanted: Iterable[tuple[Mapping[str, Any
 
 
 class Units(Plain):
-    """systemd units: stop, disable, reload, enable, start."""
+    """systemd units: stop, disable, reload, enable, start; and forget those whose files are gone."""
 
     def __init__(self, step: Mapping[str, Any], context: Context, name: str) -> None:
         super().__init__(step, context, name)
         self.units = {verb: list(step.get(verb, ())) for verb in VERBS}
-        named = [unit for units in self.units.values() for unit in units]
+        self.gone = list(step.get("gone", ()))
+        named = [*self.gone, *(unit for units in self.units.values() for unit in units)]
         wrong = [unit for unit in named if not UNIT.fullmatch(unit) or unit.startswith(("kubelet", "-"))]
         if wrong:
             raise JobError(f"units: {wrong[0]!r} is no unit that this step may touch")
@@ -129,6 +130,9 @@ class Units(Plain):
             self.command("systemctl", "daemon-reload")
         self._each("enable")
         self._each("start")
+        for unit in self.gone:  # one that still ran, or had failed, would stay in systemd's memory
+            self.context.machine.command(["systemctl", "stop", unit])
+            self.context.machine.command(["systemctl", "reset-failed", unit])
 
     def _each(self, verb: str) -> None:
         """Do it to those units that are not so already."""

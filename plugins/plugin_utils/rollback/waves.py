@@ -122,8 +122,10 @@ class HostWaves:
             steps.append({"op": "units", **units, "controls": self._unit_controls()})
             self._note(LATE + "files", "unit " + ", ".join(sorted({*units["disable"], *units["stop"]})), tuple(self._unit_controls()))
         steps += _files_step(files)
-        if any(units.values()) or any(net.path.startswith(f"{approver.UNITS}/") for net in files):
-            steps.append({"op": "units", "daemon_reload": True, "controls": self._unit_controls()})
+        ours = [net for net in files if net.path.startswith(f"{approver.UNITS}/")]
+        if any(units.values()) or ours:
+            gone = sorted(net.path.rpartition("/")[2] for net in ours if net.goes)
+            steps.append({"op": "units", "daemon_reload": True, "gone": gone, "controls": self._unit_controls()})
         for account in self.side.net.accounts:
             if account.remove:
                 steps.append({"op": "remove_account", "name": account.name, "kinds": list(account.remove), "controls": list(account.controls)})

@@ -271,3 +271,13 @@ def test_the_boot_unit_runs_before_the_kubelet_and_never_with_a_mere_restart_of_
     assert (root / units.UNITS[1:] / units.BOOT_UNIT).exists()
     units.disarm(machine, "t1", "/var/lib/ninepaths/transactions/t1")
     assert not (root / units.UNITS[1:] / units.BOOT_UNIT).exists() and not (root / units.WANTS[1:] / units.BOOT_UNIT).is_symlink()
+
+
+@pytest.mark.parametrize(("state", "told"), [("loaded", True), ("not-found", False)])
+def test_systemd_forgets_the_boot_unit_where_it_has_read_it(root: Path, state: str, told: bool) -> None:
+    """It does where the transaction had it read its units again."""
+    machine = bed.FakeMachine(root)
+    machine.answers["systemctl show --property=LoadState ninepaths-recover.service"] = bed.RunResult(0, f"LoadState={state}\n", "")
+    units.arm(machine, "t1", "/var/lib/ninepaths/transactions/t1", {})
+    units.disarm(machine, "t1", "/var/lib/ninepaths/transactions/t1")
+    assert (["systemctl", "daemon-reload"] in machine.commands) is told

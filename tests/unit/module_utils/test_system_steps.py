@@ -177,9 +177,17 @@ def test_units_that_were_stopped_and_disabled_are_as_before_after_an_undo(root: 
     assert state_of == {"enabled": True, "active": True}
 
 
+def test_a_unit_whose_file_is_gone_is_forgotten_after_the_reload(root: Path) -> None:
+    _, machine, _ = act(root, [{"op": "units", "daemon_reload": True, "gone": ["a.service"]}])
+    done = [command[1:] for command in machine.commands if command[0] == "systemctl"]
+    first = done.index(["daemon-reload"])
+    assert done[first + 1 : first + 3] == [["stop", "a.service"], ["reset-failed", "a.service"]]
+
+
 @pytest.mark.parametrize(
     "step",
     [
+        {"op": "units", "gone": ["--all"]},
         {"op": "remove_account", "name": "etcd", "kinds": []},
         {"op": "remove_account", "name": "etcd", "kinds": ["home"]},
         {"op": "remove_account", "name": "-x", "kinds": ["user"]},
