@@ -33,7 +33,9 @@ _PLAYBOOKS: Mapping[str, Mapping[str, Any]] = {
         "description": "The run to go back to before, or V(last) for the newest one. Without it the playbook C(rollback) lists the runs that there are.",
     }
 }
-_ALSO_READ_BY: Mapping[str, tuple[str, ...]] = dict.fromkeys(("ninepaths_node_addresses", "ninepaths_plan", "ninepaths_report_dir", "ninepaths_run"), ("rollback",))
+_ALSO_READ_BY: Mapping[str, tuple[str, ...]] = dict.fromkeys(
+    ("ninepaths_node_addresses", "ninepaths_plan", "ninepaths_report_dir", "ninepaths_run"), ("rollback",)
+)
 
 
 @dataclass(frozen=True)

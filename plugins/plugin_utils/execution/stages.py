@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 LATE_WAVES = ("control_planes", "cluster")
 UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}
-NOTHING = (None, False, 0, "", "0", "0s", [])
+NOTHING: tuple[object, ...] = (None, False, 0, "", "0", "0s", [])
 PART = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|us|µs|ns|h|m|s)")
 DURATION = re.compile(f"(?:{PART.pattern})+")
 Key = tuple[str, str, str]

@@ -5,8 +5,10 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 from ansible_collections.ninepaths.kubernetes.plugins.action import observe, report, rollback
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.execution.action import ActionError
@@ -205,6 +207,8 @@ def test_the_report_says_what_became_of_it(make, tmp_path, done, check, state, f
     assert result.get("msg") == failed
     assert f"rollback run {RUN} {said}" in shown(action)
     built = json.loads((tmp_path / "r" / "prod-1" / "report.json").read_text())
+    schema = json.loads((Path(__file__).resolve().parents[3] / "docs" / "report.schema.json").read_text(encoding="utf-8"))
+    jsonschema.validate(built, schema)
     assert (built["mode"], built["rollback"]["state"], built["rollback"]["run"]) == ("rollback", state, RUN)
     assert [row["id"] for row in built["paths"][0]["controls"]] == ([] if check else ["a"]), "the way back is no state of a control"
     assert built["restarts"] == ({"kubelet": 1} if check else {"etcd": len(done)})

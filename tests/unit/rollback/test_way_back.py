@@ -204,6 +204,20 @@ def test_kernel_parameters_are_set_before_a_kubelet_asks_for_them_and_go_after(m
     assert "sysctls" in [step["op"] for step in world.back("last").plan.jobs["w1"]["files"]["steps"]]
 
 
+def test_a_kubelets_flags_come_back_and_its_command_line_is_demanded(make: Make) -> None:
+    seen = factories.cluster()
+    words = "--node-ip=10.89.1.1 --anonymous-auth=true --v=2"
+    seen["w1"]["files"][factories.FLAGS_ENV] = factories.file(f'KUBELET_KUBEADM_ARGS="{words}"\n', "0644")
+    world = make(seen=seen)
+    before, argv = world.snapshot(), world.kubelet_argv("w1")
+    world.harden()
+    assert "--anonymous-auth=true" not in world.kubelet_argv("w1")
+    (step,) = world.back("last").plan.jobs["w1"]["late_kubelets"]["steps"]
+    assert step["expect"]["argv"] == argv
+    world.roll_back("last")
+    assert differences(before, world.snapshot()) == {} and world.kubelet_argv("w1") == argv
+
+
 def test_old_content_never_travels(hardened: World) -> None:
     """Jobs name backups; only the host has the bytes."""
     found = hardened.back("last").plan
