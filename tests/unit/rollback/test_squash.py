@@ -220,6 +220,16 @@ def test_an_edit_since_is_named_with_where_the_old_content_is(tree: Tree) -> Non
     assert "undo that first" in advice and f"{lock.TRANSACTIONS}/t1/backup/" in advice
 
 
+@pytest.mark.parametrize("what", [("write", "/etc/np/a", b"one\n", ("0600", os.getuid())), ("attributes", "/etc/np/a", None, ("0600", os.getuid()))])
+def test_a_mode_that_somebody_else_has_set_since_is_named(tree: Tree, what: tuple[Any, ...]) -> None:
+    tree.carry_out(name(1), [what], "committed")
+    tree.real("/etc/np/a").chmod(0o604)
+    _file, cause, advice = refused(tree, name(1))
+    assert cause == f"somebody else has changed its owner or mode since run {name(1)}" and f"it was 0644 {os.getuid()}:{os.getgid()} before" in advice
+    tree.real("/etc/np/a").chmod(0o644)
+    assert not tree.way_back(name(1)).errors, "as it was before already"
+
+
 def test_an_edit_in_between_is_named_with_both_runs(tree: Tree) -> None:
     write(tree, name(1), "/etc/np/a", b"one\n")
     tree.real("/etc/np/a").write_bytes(FOREIGN)
