@@ -67,10 +67,11 @@ def statuses(report: dict[str, Any]) -> set[tuple[str, tuple[str, ...], str]]:
 
 
 def well(bed: Bed) -> bool:
-    """Whether the API answers, every node is ready, and so is every pod of the system."""
+    """Whether the API answers, every node and every pod of the system is ready, and every kubelet gives logs to the apiserver."""
     assert bed.kubectl("get", "--raw", "/readyz") == "ok"
     bed.kubectl("wait", "--for=condition=Ready", "nodes", "--all", "--timeout=60s")
     bed.kubectl("-n", "kube-system", "wait", "--for=condition=Ready", "pods", "--all", "--timeout=120s", timeout=150)
+    bed.kubectl("-n", "kube-system", "logs", "--selector=k8s-app=kube-proxy", "--tail=1")  # from the kubelet of every node
     return True
 
 
