@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.controls.controls import Control
@@ -28,10 +28,10 @@ from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.planning.mode
 )
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.planning.observed import Host, collected, hosts_of
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.planning.plan import restarts
-from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.rollback import limits, runs, squash, waves
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.rollback import limits, runs, squash, stays, waves
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.rollback.past import History, ObjectEffect
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.rollback.sides import BOOTSTRAP, Sides
-from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.rollback.squash import HostNet, ObjectNet
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.rollback.squash import ObjectNet
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.rollback.waves import FORWARD, LATE
 
 SERVING = "kubelet-serving-certificates"
@@ -70,7 +70,10 @@ class Given:
 
 def plan(given: Given, wanted: str) -> WayBack:
     """Plan the way to the state before a run (its name, or runs.LAST). Raises PlanErrors when nothing may be touched."""
-    return _Planner(given).plan(wanted)
+    try:
+        return _Planner(given).plan(wanted)
+    except PlanError as error:
+        raise PlanErrors([error]) from error
 
 
 def gate(given: Given, until: Iterable[str], needs: Iterable[str]) -> list[PlanError]:
@@ -112,7 +115,7 @@ class _Planner:
         self.errors += collected(self.hosts.values()) + inventory.mismatches(self.given.inventory, self.hosts) + self._unobserved()
         self.errors += deviations.open_transactions(self.hosts)
         self._stop()
-        taken = self._chosen(wanted)
+        taken = runs.chosen(self.given.histories, wanted)
         for history in self.given.histories.values():
             self.errors += runs.missing(history, taken)
         self._stop()
@@ -137,12 +140,6 @@ class _Planner:
             for name in sorted(self.given.part)
             if name not in self.given.histories or name not in self.hosts
         ]
-
-    def _chosen(self, wanted: str) -> tuple[str, ...]:
-        try:
-            return runs.chosen(self.given.histories, wanted)
-        except PlanError as error:
-            raise PlanErrors([error]) from error
 
     def _objects(self, taken: Sequence[str]) -> list[ObjectNet]:
         """ConfigMaps, which belong to no host. They are taken back only where the whole cluster is."""
@@ -169,21 +166,13 @@ class _Planner:
         return nets
 
     def _kept(self, sides: Mapping[str, Sides], objects: Sequence[ObjectNet]) -> dict[str, Sides]:
-        """Without what has to stay: files that something will still name, and directories in which something else lies."""
+        """Without what has to stay."""
         texts = self._sources(objects)
+        asked = stays.asking(sides.values(), [name for name in self.given.inventory.hosts if name not in self.given.part])
         found = {}
         for name, side in sides.items():
-            try:
-                named = {net.path: why for net in side.net.files if net.goes and (why := waves.named_by(net.path, side, texts))}
-            except PlanError as error:
-                self.errors.append(error)
-                continue
-            stay = [*named, *squash.kept_directories(side.net, named)]
-            whys = {path: named.get(path, "there is something else in it") for path in stay}
-            self.warnings += [f"{name}: {path} stays: {why}" for path, why in sorted(whys.items()) if not _above(path, named)]
-            net = HostNet(name, [one for one in side.net.files if one.path not in whys], side.net.accounts, side.net.units, side.net.sysctls)
-            found[name] = replace(side, net=net)
-        self._stop()
+            found[name], told = stays.without(side, texts, asked)
+            self.warnings += told
         return found
 
     def _sources(self, objects: Sequence[ObjectNet]) -> list[str]:
@@ -312,11 +301,6 @@ def _comes(side: Sides) -> bool:
     """Whether a kubelet gets back what makes it ask for a certificate that can be verified."""
     serving_ = side.field(BOOTSTRAP)
     return serving_.target is True and serving_.now is not True
-
-
-def _above(path: str, others: Iterable[str]) -> bool:
-    """Whether one of these lies in a directory, which is then told by that."""
-    return any(other.startswith(f"{path}/") for other in others)
 
 
 def _object_change(net: ObjectNet, host: str, wave: str, reason: str) -> Change:

@@ -112,10 +112,13 @@ class Sides:
             raise PlanError(self.host.name, path, f"its content from before {error}", "put it back by hand") from error
 
     def field(self, name: str) -> Setting:
-        """A field of the kubelet's configuration."""
+        """A field of the kubelet's configuration. Raises PlanError."""
         kubelet = self.host.kubelet
-        now = config_file.effective(kubelet.layers, name) if kubelet else None
-        return Setting(now, config_file.effective(self._layers, name))
+        try:
+            now = config_file.effective(kubelet.layers, name) if kubelet else None
+            return Setting(now, config_file.effective(self._layers, name))
+        except config_file.ConfigError as error:
+            raise PlanError(self.host.name, kubelet.path if kubelet else None, str(error), "correct the value, then run again") from error
 
     def flag(self, component: str, name: str) -> Setting:
         """A flag of a component that runs as a static pod."""

@@ -16,7 +16,6 @@ from typing import Any
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.documents import diff
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.planning import approver
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.planning.model import Change
-from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.planning.observed import APISERVER
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.rollback.past import State
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.rollback.sides import BOOTSTRAP, DEFAULTS, Sides
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.rollback.squash import FileNet, SysctlNet
@@ -190,15 +189,6 @@ def _ordered(nets: Iterable[FileNet]) -> list[FileNet]:
     staying = sorted((net for net in nets if not net.goes), key=lambda net: (_KINDS.get(net.target.type, 1), net.path))
     going = sorted((net for net in nets if net.goes), key=lambda net: (net.now.state.type == "dir", -net.path.count("/"), net.path))
     return staying + going
-
-
-def named_by(path: str, sides: Sides, sources: Iterable[str]) -> str | None:
-    """What will still name a file that is to go."""
-    for name, component in sides.host.components.items():
-        items = sides.pods[name].running() if name in sides.pods else component.pod.running()
-        if any(path in word for word in items):
-            return f"{name} names it"
-    return "kubeadm-config names it" if APISERVER in sides.host.components and any(path in text for text in sources) else None
 
 
 def _before_accounts(steps: Sequence[Mapping[str, Any]]) -> int:

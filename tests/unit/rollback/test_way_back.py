@@ -7,6 +7,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -330,7 +331,46 @@ def test_one_host_alone_leaves_what_the_cluster_says_and_what_that_names(hardene
     found = hardened.roll_back("last", ["cp1"])
     assert any(text.startswith("kubeadm-config, kubelet-config: left as they are") for text in found.plan.warnings)
     stays = [text for text in found.plan.warnings if "kubeadm-config names it" in text]
-    assert len(stays) == 2 and {path.name[:5] for path in (hardened.roots["cp1"] / "etc/kubernetes/ninepaths").iterdir()} == {"audit", "authe"}
+    assert len(stays) == 2 and {path.name[:5] for path in (hardened.roots["cp1"] / "etc/kubernetes/ninepaths").iterdir()} == {"audit", "authe", "appro"}
+
+
+def test_what_approves_certificates_stays_while_somebody_may_ask(hardened: World) -> None:
+    found = hardened.roll_back("last", ["cp1"])
+    told = "cp1: /usr/local/lib/ninepaths/approver.py stays: kubelets that --limit leaves out (w1) may ask it for certificates"
+    assert told in found.plan.warnings and (way_bed.approver.TIMER, "active") in hardened.units["cp1"]
+    hardened.roll_back(found.runs[0])
+    assert hardened.units["cp1"] == set() and not (hardened.roots["cp1"] / "usr/local/lib/ninepaths").exists()
+
+
+def test_a_node_that_has_joined_since_goes_on_to_have_its_certificates_approved(make: Make) -> None:
+    """kubeadm wrote its configuration from the hardened kubelet-config; no run of ours did."""
+    world = make(workers=2)
+    config = world.roots["w2"] / factories.KUBELET_CONFIG[1:]
+    world.harden()
+    for folder in (world.roots["w2"] / lock.TRANSACTIONS[1:]).iterdir():
+        shutil.rmtree(folder)
+    found = world.roll_back("last")
+    assert any("stays: the kubelet of w2 goes on to ask it for certificates" in text for text in found.plan.warnings)
+    assert "serverTLSBootstrap: true" in config.read_text() and (way_bed.approver.TIMER, "active") in world.units["cp1"]
+
+
+def test_the_approver_forgets_no_node_that_may_ask(hardened: World) -> None:
+    """A later run has told it about a node; that run alone is taken back."""
+    knows = hardened.roots["cp1"] / way_bed.approver.CONFIG[1:]
+    first = knows.read_text()
+    change = way_bed.bed.change(hardened.roots["cp1"], way_bed.approver.CONFIG, first.replace('"w1"', '"w9"').encode())
+    hardened.run("cp1", {**EMPTY, "id": "x", "run": "20280101T000000Z", "steps": [{"op": "files", "files": [change]}]})
+    found = hardened.roll_back("last")
+    assert found.plan.empty and "w9" in knows.read_text()
+    assert any(text.startswith(f"cp1: {way_bed.approver.CONFIG} stays: the kubelet of cp1, w1") for text in found.plan.warnings)
+
+
+def test_a_kubelet_configuration_of_another_form_is_named(hardened: World) -> None:
+    given = hardened.given()
+    files = given.observations["w1"]["files"][factories.KUBELET_CONFIG]
+    files["text"] = files["text"].replace("tlsMinVersion: VersionTLS12", "tlsMinVersion: [{a: b}]")
+    with pytest.raises(PlanErrors, match=r"w1: /var/lib/kubelet/config.yaml: tlsMinVersion is neither text, number"):
+        planning.plan(given, "last")
 
 
 def test_one_of_three_control_planes_keeps_its_kubelet_while_the_others_verify(make: Make) -> None:
