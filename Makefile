@@ -52,7 +52,7 @@ sanity: setup ## Develop: run ansible-test sanity, without ignores
 integration: setup ## Develop: try bad input on a real cluster, and the collection as its users install it
 	@tests/with-bed tests $(BIN)/python -m pytest -m 'not changes_cluster and not joins' tests/integration tests/collection
 
-integration-long: setup ## Develop: the letter of cis-level-2, logs while kubelets change, kube-proxy's roll
+integration-long: setup ## Develop: rollback, the letter of cis-level-2, logs while kubelets change, kube-proxy's roll
 	@tests/with-bed tests-long $(BIN)/python -m pytest -m changes_cluster tests/integration
 
 drift-short: setup ## Develop: a dozen kinds of drift by hand, and what --check predicts

@@ -13,14 +13,14 @@ from ansible.errors import AnsibleConnectionFailure
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.execution import stages
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.execution.action import ActionError
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.execution.following import AFTER, FollowingAction
-from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.planning.model import WAVES, bind
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.planning.model import ROLLBACK_WAVES, WAVES, bind
 
 
 class ActionModule(FollowingAction):
     """`ninepaths.kubernetes.apply`."""
 
     OPTIONS: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        "wave": {"type": "str", "required": True, "choices": list(WAVES)},
+        "wave": {"type": "str", "required": True, "choices": list(dict.fromkeys((*WAVES, *ROLLBACK_WAVES)))},
         "reconnect_s": {"type": "int", "default": 300},
     }
 

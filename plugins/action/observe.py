@@ -21,6 +21,7 @@ class ActionModule(NinepathsAction):
         "prove": {"type": "list", "elements": "str", "choices": ["passive"], "default": ["passive"]},
         "recover": {"type": "bool", "default": False},
         "return_observation": {"type": "bool", "default": False},
+        "history": {"type": "bool", "default": False},
     }
 
     def act(self, options: Mapping[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
@@ -31,10 +32,13 @@ class ActionModule(NinepathsAction):
         try:
             request = observation_request(spool, self._node_addresses(task_vars), options["prove"])
             found = self.program("visit" if mending else "observe", request, task_vars)
+            past = self.program("history", {"schema": 1}, task_vars) if options["history"] else None
         except (ActionError, AnsibleConnectionFailure) as failure:
             spool.put("unobserved", host, {"message": str(failure).removeprefix(f"{host}: ")})
             raise
         spool.remove("unobserved", host)
+        if past is not None:
+            spool.put("history", host, past)  # that of an earlier look in the same run stays
         recovered = found.pop("recovered", [])
         return {
             "changed": bool(recovered),

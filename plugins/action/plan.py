@@ -9,17 +9,14 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.execution import second_look
-from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.execution.action import ActionError
-from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.execution.cluster import ClusterAction
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.execution.publishing import PublishingAction
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.planning.plan import CONTROL_PLANES
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.reporting import differences, terminal
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.reporting import report as reporting
 
-SHORTEST_DIGEST = 12
 LOOK = "no control plane was touched, and what somebody else has changed is left as it is; look at it, then run again"
 
-
-class ActionModule(ClusterAction):
+class ActionModule(PublishingAction):
     """`ninepaths.kubernetes.plan`."""
 
     OPTIONS: ClassVar[Mapping[str, Mapping[str, Any]]] = {
@@ -37,13 +34,13 @@ class ActionModule(ClusterAction):
         spool.clear("plan", "result", "error")  # of an earlier run in the same ansible-playbook
         spool.put("run", "mode", {"mode": mode})
         made = self.plan_now(task_vars)
-        self._demand(options["digest"], made, task_vars)
+        self.demand(options["digest"], made, task_vars)
         spool.put("plan", "first", made)
         spool.put("plan", "documents", self._documents(task_vars))
-        self._tell(made, task_vars)
+        self.tell(made, task_vars)
         self.show(terminal.waves_lines(made, mode))
         waves = _early_waves(made, self.reached(task_vars)["control_plane"]) if mode == "harden" else {}
-        published = {**self._publish(made, waves), "changed": False}
+        published = {**self.publish(made, waves), "changed": False}
         if mode != "check" or not self.diff_mode:
             return published
         diffs = differences.texts(made, self.controls())
@@ -54,7 +51,7 @@ class ActionModule(ClusterAction):
         """What the control planes' part of the plan is made from, as it is now."""
         return second_look.documents(self.spool().all("observation"), self.reached(task_vars)["control_plane"])
 
-    def _tell(self, made: Mapping[str, Any], task_vars: dict[str, Any]) -> None:
+    def tell(self, made: Mapping[str, Any], task_vars: dict[str, Any]) -> None:
         """Print what will be done; what is not as it should be is counted as the report counts it."""
         partial = self.partial(task_vars)
         shown = {**made, "warnings": [partial, *made["warnings"]]} if partial else made
@@ -73,28 +70,7 @@ class ActionModule(ClusterAction):
             terminal.Line(f"{'held':<{terminal.LABEL}}{terminal.clean(text)}", "notice") for text in second_look.given_up(predicted, fresh)
         )
         late = {name: fresh["waves"][name] for name in second_look.LATE_WAVES}
-        return {**self._publish(fresh, {**spool.get("run", "waves"), **late}), "changed": False}
-
-    def _publish(self, made: Mapping[str, Any], waves: dict[str, list[str]]) -> dict[str, Any]:
-        """Leave the waves where the lookup `wave` finds them, and return them with the plan's figures."""
-        self.spool().put("run", "waves", waves)
-        counts = {"changes": len(made["changes"]), "held": len(made["held"])}
-        return {"digest": made["digest"], "waves": waves, "counts": counts, "restarts": made["restarts"]}
-
-    def _demand(self, digest: str | None, made: Mapping[str, Any], task_vars: dict[str, Any]) -> None:
-        """With `ninepaths_plan` it is that plan or nothing."""
-        if not digest:
-            return
-        if len(digest) < SHORTEST_DIGEST or set(digest) - set("0123456789abcdef"):
-            raise ActionError(
-                "", f"{digest!r} is no plan digest", f"give at least {SHORTEST_DIGEST} of its hexadecimal digits"
-            )
-        if not made["digest"].startswith(digest):
-            self._tell(made, task_vars)
-            cause = f"the plan is now {made['digest'][:16]}, not {digest[:16]}: the cluster or the settings have changed since"
-            raise self.failed(
-                task_vars, [{"host": None, "file": None, "cause": cause, "advice": "look at the new plan with --check --diff"}]
-            )
+        return {**self.publish(fresh, {**spool.get("run", "waves"), **late}), "changed": False}
 
 
 def _early_waves(made: Mapping[str, Any], control_planes: list[str]) -> dict[str, list[str]]:

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.execution.cluster import ClusterAction
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.reporting import report as reporting
-from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.reporting import terminal
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.reporting import terminal, way_back
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.reporting.line import count
 
 
@@ -29,6 +29,7 @@ class ActionModule(ClusterAction):
             if not task_vars.get("ansible_limit"):
                 spool.put("error", f"unobserved {host}", {"host": host, "file": None, "cause": message, "advice": None})
         built, path = self.conclude(task_vars)
+        self.show(way_back.report_lines(built["rollback"]) if built["rollback"] else ())
         self.show(terminal.report_lines(built, str(path)))
         failures = self._failures(built, str(options["fail_on"] or settings.fail_on))
         result = {"changed": False, "path": str(path)}
@@ -39,6 +40,9 @@ class ActionModule(ClusterAction):
     def _failures(self, built: Mapping[str, Any], fail_on: str) -> list[str]:
         """Why the run fails, in short: what is printed above and stands in the report is not said again."""
         found = [count(len(built["errors"]), "error")] if built["errors"] else []
+        if built["mode"] == "rollback":  # what deviates now is what was asked for
+            unfinished = built["rollback"] and built["rollback"]["state"] == "incomplete"
+            return found or (["not everything was taken back"] if unfinished else [])
         tally = reporting.tally(built)
         if fail_on == "never" or not tally.controls + tally.proofs:
             return found

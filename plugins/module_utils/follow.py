@@ -11,7 +11,7 @@ from typing import Any
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.host import lock, units
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.host.failures import JobError
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.host.machine import Machine
-from ansible_collections.ninepaths.kubernetes.plugins.module_utils.launch import NAME
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.keeping import NAME
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.run import Run
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.steps import journal as journals
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.steps import states

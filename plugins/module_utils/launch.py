@@ -5,13 +5,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
-import re
 from collections.abc import Mapping
 from typing import Any
 
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils import backups, keeping
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.host import lock, units
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.host.failures import HeldError, JobError
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.host.machine import Machine
@@ -19,8 +17,6 @@ from ansible_collections.ninepaths.kubernetes.plugins.module_utils.run import Ru
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.steps import states
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.steps.journal import Journal
 
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
-KEPT = 10
 CLOSING = 60.0  # seconds that a transaction may take from its end line until it lets go of the host
 
 
@@ -33,7 +29,7 @@ def launch(machine: Machine, request: Mapping[str, Any]) -> dict[str, Any]:
     """As main, on a given machine."""
     job, program = request["job"], request["program"]
     name = str(job.get("id"))
-    if not NAME.fullmatch(name):
+    if not keeping.NAME.fullmatch(name):
         raise JobError(f"transaction id {name!r} is not made of letters, digits, _ and -")
     units.require_systemd(machine)
     lock.prepare(machine)
@@ -41,11 +37,12 @@ def launch(machine: Machine, request: Mapping[str, Any]) -> dict[str, Any]:
     directory = f"{lock.TRANSACTIONS}/{name}"
     if machine.exists(directory):
         raise JobError(f"transaction {name} was launched on this host before", "follow it, or plan again for a new id")
+    job = {**backups.filled(machine, job), "number": keeping.next_number(machine)}
     machine.files.make_directory(machine.at(directory), 0o700)
     for file, data in (("program.py", program.encode("utf-8")), ("job.json", json.dumps(job).encode("utf-8"))):
         machine.files.write_new(machine.at(f"{directory}/{file}"), data, 0o600)
     machine.files.sync_directory(machine.at(directory))
-    prune(machine)
+    keeping.prune(machine, [str(run) for run in job.get("takes_back") or ()])
     units.start(machine, name, directory, job)
     return {"schema": 1, "id": name, "unit": f"{units.unit_name(name)}.service", "directory": directory}
 
@@ -55,12 +52,12 @@ def _refuse_while_open(machine: Machine) -> None:
     deadline = machine.clock() + CLOSING
     holder = lock.holder(machine)
     while holder is not None:
-        known = bool(NAME.fullmatch(holder))
+        known = bool(keeping.NAME.fullmatch(holder))
         if not known or not _journal(machine, holder).end or machine.clock() >= deadline:
             raise HeldError(f"transaction {holder if known else 'of another process'} is changing this host", "wait until it has ended")
         machine.sleep(0.5)
         holder = lock.holder(machine)
-    for name in transactions(machine):
+    for name in keeping.transactions(machine):
         found = _journal(machine, name)
         if found.lines and found.state == states.OPEN:
             raise HeldError(f"transaction {name} on this host is open", "run the playbook again: it begins with undoing what was interrupted")
@@ -71,34 +68,3 @@ def _refuse_while_open(machine: Machine) -> None:
 
 def _journal(machine: Machine, name: str) -> Journal:
     return Journal(machine, f"{lock.TRANSACTIONS}/{name}/journal.jsonl")
-
-
-def transactions(machine: Machine) -> list[str]:
-    """Names of all transactions on this host, the oldest first."""
-    try:
-        entries = list(os.scandir(machine.at(lock.TRANSACTIONS)))
-    except FileNotFoundError:
-        return []
-    found = []
-    for entry in entries:
-        with contextlib.suppress(FileNotFoundError):  # pruned since the listing
-            if NAME.fullmatch(entry.name) and entry.is_dir(follow_symlinks=False):  # a link would lead elsewhere, and be emptied there
-                found.append((entry.stat(follow_symlinks=False).st_mtime, entry.name))
-    return [name for _mtime, name in sorted(found)]
-
-
-def prune(machine: Machine) -> None:
-    """Remove the oldest ended transactions beyond the last ten. Raises OSError."""
-    for name in transactions(machine)[:-KEPT]:
-        directory = f"{lock.TRANSACTIONS}/{name}"
-        if _journal(machine, name).state not in states.UNFINISHED:
-            _remove_tree(machine, machine.at(directory))
-
-
-def _remove_tree(machine: Machine, real: str) -> None:
-    for entry in sorted(os.scandir(real), key=lambda entry: entry.name):
-        if entry.is_dir(follow_symlinks=False):
-            _remove_tree(machine, entry.path)
-        else:
-            machine.files.remove(entry.path)
-    machine.files.remove_directory(real)

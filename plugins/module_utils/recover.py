@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ansible_collections.ninepaths.kubernetes.plugins.module_utils import launch, transaction
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils import keeping, transaction
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.host import lock, units
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.host.failures import JobError, as_error
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.host.machine import Machine
@@ -24,7 +24,7 @@ def main(request: Mapping[str, Any], run: Run) -> dict[str, Any]:
 
 def recover(machine: Machine, request: Mapping[str, Any], **replaced: Any) -> dict[str, Any]:
     """As main, on a given machine."""
-    wanted, known = request.get("id"), launch.transactions(machine)
+    wanted, known = request.get("id"), keeping.transactions(machine)
     if wanted is not None and wanted not in known:
         raise JobError(f"there is no transaction {wanted!r} on this host")
     names = [name for name in reversed(known) if wanted in (None, name)]

@@ -52,7 +52,8 @@ class Transaction:
         self.id = os.path.basename(directory)
         self.job = _read_job(machine, directory)
         self.journal = Journal(machine, f"{directory}/journal.jsonl")
-        self.writer = Writer(machine, self.journal, directory, {MANIFESTS} | steps.manifest_directories(self.job))
+        watched = {MANIFESTS} | steps.manifest_directories(self.job) | steps.removed_directories(self.job)
+        self.writer = Writer(machine, self.journal, directory, watched)
         name = str(self.job.get("node") or "")
         self.context = Context(
             machine, node or Node(machine, name), self.journal, self.writer, directory, self.job, tools or Toolbox(machine, name)

@@ -35,14 +35,25 @@ options:
       - The wave to carry out.
     type: str
     required: true
-    choices: [files, kubelets, control_plane_kubelets, certificates, kube_proxy, control_planes, cluster]
+    choices:
+      - files
+      - kubelets
+      - control_plane_kubelets
+      - certificates
+      - kube_proxy
+      - control_planes
+      - cluster
+      - late_cluster
+      - late_control_plane_kubelets
+      - late_kubelets
+      - late_files
   reconnect_s:
     description:
       - How many seconds a lost connection may stay lost while the transaction is followed. The transaction goes on meanwhile.
     type: int
     default: 300
 notes:
-  - A part of the playbooks C(harden) and C(audit), which call it in their order with the data of one run. It is no stable interface; options
+  - A part of the playbooks C(harden) and C(rollback), which call it in their order with the data of one run. It is no stable interface; options
     and return values can change with any release.
 seealso:
   - module: ninepaths.kubernetes.plan

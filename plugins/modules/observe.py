@@ -45,6 +45,11 @@ options:
       - Before looking, undo what an interrupted run left open on this host, and go on with an undo that failed.
     type: bool
     default: false
+  history:
+    description:
+      - Besides read what ninepaths remembers of its own changes to this host, for M(ninepaths.kubernetes.rollback).
+    type: bool
+    default: false
   return_observation:
     description:
       - Return the whole observation, for instance to look at it or to keep it. It can have some hundred kilobytes per host.
@@ -55,6 +60,7 @@ notes:
     RV(observation) can change with any release.
 seealso:
   - module: ninepaths.kubernetes.plan
+  - module: ninepaths.kubernetes.rollback
 """
 
 EXAMPLES = r"""

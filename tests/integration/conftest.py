@@ -20,8 +20,13 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests that change the cluster come last, so that one bed does for all."""
-    items.sort(key=lambda item: item.get_closest_marker("changes_cluster") is not None)
+    """Tests that change the cluster come last, so that one bed does for all; of these first the ones that take everything back."""
+    items.sort(key=_turn)
+
+
+def _turn(item: pytest.Item) -> int:
+    marker = item.get_closest_marker("changes_cluster")
+    return 0 if marker is None else 1 if marker.kwargs.get("takes_back") else 2
 
 
 @pytest.fixture(scope="session")

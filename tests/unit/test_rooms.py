@@ -14,7 +14,7 @@ NAMESPACE = "ansible_collections.ninepaths.kubernetes.plugins."
 # A room may import from itself and from rooms to its left. "" is the folder itself: on the target the programs that run there.
 ORDER = {
     "module_utils": ("run", "host", "wire", "cluster", "observation", "steps", ""),
-    "plugin_utils": ("_yaml", "controls", "documents", "planning", "reporting", "execution", ""),
+    "plugin_utils": ("_yaml", "controls", "documents", "planning", "rollback", "reporting", "execution", ""),
 }
 LONGEST = 400  # lines
 

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.controls.controls import PROFILES, Control, Files, Literal, Ref, Value
-from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.controls.names import KNOWN_CONDITIONS, KNOWN_PLACES, KNOWN_REFS
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.controls.names import KNOWN_CONDITIONS, KNOWN_PLACES, KNOWN_REFS, UNDO_LIMITS
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.reporting.report import PATHS
 
 from tools.docs.markdown import GENERATED, code, codes, prose, table
@@ -184,7 +184,7 @@ def _merge(control: Control) -> str:
 def _undo(control: Control) -> str:
     if control.undo.until:
         return f"until [{control.undo.until}](#{control.undo.until}) holds"
-    return "always" if control.undo.always else "never"
+    return "always" if control.undo.always else f"never: {prose(control.undo.instead or '')}"
 
 
 def _references(control: Control) -> str:
@@ -195,4 +195,6 @@ def _conditions() -> list[str]:
     lines = ["## Conditions", "", "What `needs` and `undo` name."]
     for name, meaning in KNOWN_CONDITIONS.items():
         lines += ["", f"### {name}", "", f"{meaning[0].upper()}{prose(meaning[1:])}."]
+        if name in UNDO_LIMITS:
+            lines += ["", f"While it holds a rollback stops. What to do: {prose(UNDO_LIMITS[name])}."]
     return lines

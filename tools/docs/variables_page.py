@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,15 +20,27 @@ _MARKUP = re.compile(r"([VCOM])\(((?:\\.|[^\\)])*)\)")
 
 _INTRODUCTION = """\
 They can stand in the inventory (`group_vars/kube_control_plane.yml`, `group_vars/all.yml`), in a file given with `-e @file.yml`, or behind `-e`.
-They are read once per run, as the first host of `kube_control_plane` has them; what other hosts have is not looked at. Only `ninepaths_plan` belongs
-behind `-e`. A mistake in a variable ends the run before anything is changed.
+They are read once per run, as the first host of `kube_control_plane` has them; what other hosts have is not looked at. Only `ninepaths_plan` and
+`ninepaths_run` belong behind `-e`. A mistake in a variable ends the run before anything is changed.
 
 Without any of them the profile `recommended` is applied to all nine paths."""
 
 
+# Read by playbooks that no role stands behind.
+_PLAYBOOKS: Mapping[str, Mapping[str, Any]] = {
+    "ninepaths_run": {
+        "type": "str",
+        "description": "The run to go back to before, or V(last) for the newest one. Without it the playbook C(rollback) lists the runs that there are.",
+    }
+}
+_ALSO_READ_BY: Mapping[str, tuple[str, ...]] = dict.fromkeys(
+    ("ninepaths_node_addresses", "ninepaths_plan", "ninepaths_report_dir", "ninepaths_run"), ("rollback",)
+)
+
+
 @dataclass(frozen=True)
 class Variable:
-    """One variable and the roles whose specification has it."""
+    """One variable, and the roles and playbooks that read it."""
 
     name: str
     spec: Mapping[str, Any]
@@ -49,7 +61,9 @@ def read(roles: Path) -> tuple[Variable, ...]:
             if known and known.spec != spec:
                 raise SpecError(f"{file}: {name} is not described as in the role {known.roles[0]}")
             found[name] = Variable(name, spec, (*(known.roles if known else ()), role))
-    return tuple(variable for variable in found.values() if not variable.name.startswith(_INTERNAL))
+    found.update({name: Variable(name, spec, ()) for name, spec in _PLAYBOOKS.items()})
+    every = (replace(variable, roles=(*variable.roles, *_ALSO_READ_BY.get(variable.name, ()))) for variable in found.values())
+    return tuple(variable for variable in every if not variable.name.startswith(_INTERNAL))
 
 
 def page(variables: Sequence[Variable]) -> str:

@@ -114,6 +114,9 @@ def disarm(host: Machine, name: str, directory: str) -> None:
     host.files.remove(host.at(_draft(name)))
     if is_armed(host, directory):
         _remove_boot_unit(host)
+        found = host.command(["systemctl", "show", "--property=LoadState", BOOT_UNIT])
+        if found.stdout.strip() == "LoadState=loaded":  # the transaction had systemd read its units again
+            host.command(["systemctl", "daemon-reload"])
 
 
 def stop_timer(host: Machine, name: str) -> None:
@@ -135,7 +138,7 @@ def is_armed(host: Machine, directory: str) -> bool:
 
 
 def _remove_boot_unit(host: Machine) -> None:
-    """The unit was never loaded, so systemd need not be told. The link goes first: a unit without it does nothing."""
+    """The link goes first: a unit without it does nothing."""
     for path in (f"{WANTS}/{BOOT_UNIT}", f"{UNITS}/{BOOT_UNIT}"):
         host.files.remove(host.at(path))
 

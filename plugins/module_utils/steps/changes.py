@@ -172,10 +172,6 @@ def check(host: Machine, change: FileChange) -> Found:
         raise PreconditionError(
             f"{change.path} is a {found.type} where a {change.type} is expected", "look at who put it there; ninepaths does not replace it"
         )
-    if change.type == "absent" and found.type == "dir":
-        raise PreconditionError(
-            f"{change.path} is a directory; ninepaths does not remove directories of others", "remove it by hand if nobody needs it"
-        )
     parent = os.path.dirname(change.path)
     if found.type == "absent" and change.type == "absent":
         raise PreconditionError(f"{change.path} is gone already", AGAIN)

@@ -79,8 +79,15 @@ class ConfigMap(Plain):
         self._put(found, self.data)
         self.context.say(self.name, f"{self.what}: {', '.join(sorted(self.data))} replaced")
         if self.daemon_set:
-            self._roll(changes.digest(json.dumps(self.data, sort_keys=True).encode("utf-8")))
+            self._roll(self._mark(saved["annotation"]))
             self._wait_for_rollout()
+
+    def _mark(self, now: object) -> str | None:
+        """What the DaemonSet's pods are annotated with: the job's own word (null: nothing) where that makes other pods, else the data's digest."""
+        if "annotation" in self.step and self.step["annotation"] != now:
+            given = self.step["annotation"]
+            return None if given is None else str(given)
+        return changes.digest(json.dumps(self.data, sort_keys=True).encode("utf-8"))
 
     def _put(self, found: dict[str, Any], data: Mapping[str, Any]) -> None:
         merged = {**mapping(found, "data"), **data}

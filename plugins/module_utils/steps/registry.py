@@ -10,12 +10,13 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.host.failures import JobError
-from ansible_collections.ninepaths.kubernetes.plugins.module_utils.steps import changes, kubelet_step, objects, static_pods, system_steps
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.steps import accounts, changes, kubelet_step, objects, static_pods, system_steps
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.steps.context import Context, Step
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.steps.writer import Writer, parse_all, stage_of
 
 STEPS: dict[str, Callable[[Mapping[str, Any], Context, str], Step]] = {
-    "account": system_steps.Account,
+    "account": accounts.Account,
+    "remove_account": accounts.RemoveAccount,
     "files": system_steps.Files,
     "units": system_steps.Units,
     "sysctls": system_steps.Sysctls,
@@ -65,6 +66,12 @@ def _files(step: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 def manifest_directories(job: Mapping[str, Any]) -> set[str]:
     """Directories in which the job's static pods have their manifests. Raises JobError."""
     return {os.path.dirname(changes.parse(item).path) for step in job["steps"] if "changes" in step for item in _files(step)}
+
+
+def removed_directories(job: Mapping[str, Any]) -> set[str]:
+    """Directories that the job removes. Raises JobError."""
+    parsed = ((item, changes.parse(item)) for step in job["steps"] for item in _files(step))
+    return {change.path for item, change in parsed if change.type == "absent" and item["before"]["type"] == "dir"}
 
 
 def stages(job: Mapping[str, Any], writer: Writer) -> list[str]:

@@ -1,14 +1,12 @@
 # Copyright: ninepaths contributors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Steps on the host itself: files, a system account, systemd units, kernel parameters."""
+"""Steps on the host itself: files, systemd units, kernel parameters."""
 
 from __future__ import annotations
 
-import grp
-import pwd
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.host.failures import (
@@ -23,9 +21,10 @@ from ansible_collections.ninepaths.kubernetes.plugins.module_utils.steps import 
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.steps.context import Context
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.steps.writer import parse_all
 
-ACCOUNT = re.compile(r"[a-z_][a-z0-9_-]{0,30}")
 UNIT = re.compile(r"[A-Za-z0-9:_.@-]{1,200}\.(?:service|timer|socket|path)")
 SYSCTL_VALUE = re.compile(r"[A-Za-z0-9 ._/:,|%-]{0,256}")
+# What is done to a unit: the question whether it is so, and the answer where there is something to do.
+VERBS = {"stop": ("is-active", True), "disable": ("is-enabled", True), "enable": ("is-enabled", False), "start": ("is-active", False)}
 SYSCTL = re.compile(r"[a-z0-9_]+(?:[./][A-Za-z0-9_-]+)+")
 
 
@@ -111,93 +110,59 @@ def restore(context: Context, name: str, wanted: Iterable[tuple[Mapping[str, Any
     return count
 
 
-class Account(Plain):
-    """A system account without login, with a group of its own."""
-
-    def __init__(self, step: Mapping[str, Any], context: Context, name: str) -> None:
-        super().__init__(step, context, name)
-        self.account, self.home = str(step["name"]), str(step.get("home") or "/nonexistent")
-        if not ACCOUNT.fullmatch(self.account) or not self.home.startswith("/"):
-            raise JobError(f"account {self.account!r} with home {self.home!r} is not valid")
-
-    def apply(self) -> None:
-        """Make group and account where they are missing."""
-        missing = [kind for kind, known in (("group", grp.getgrnam), ("user", pwd.getpwnam)) if not _known(known, self.account)]
-        if not missing:
-            self.context.say(self.name, f"account {self.account} exists")
-            return
-        self.record(f"making the system account {self.account}", {"account": missing})
-        if "group" in missing:
-            self.command("groupadd", "--system", self.account)
-        if "user" in missing:
-            self.command(
-                "useradd",
-                "--system",
-                "--gid",
-                self.account,
-                "--home-dir",
-                self.home,
-                "--no-create-home",
-                "--shell",
-                "/usr/sbin/nologin",
-                self.account,
-            )
-        self.context.say(self.name, f"system account {self.account} made")
-
-    def revive(self) -> None:
-        """Remove what was made."""
-        made = {kind for kinds in self.recorded("account") if isinstance(kinds, list) for kind in kinds if isinstance(kind, str)}
-        if "user" in made and _known(pwd.getpwnam, self.account):
-            self.command("userdel", self.account)
-        if "group" in made and _known(grp.getgrnam, self.account):
-            self.command("groupdel", self.account)
-
-
-def _known(lookup: Any, name: str) -> bool:
-    try:
-        lookup(name)
-    except KeyError:
-        return False
-    return True
-
-
 class Units(Plain):
-    """systemd units: reload, enable, start."""
+    """systemd units: stop, disable, reload, enable, start; and forget those whose files are gone."""
 
     def __init__(self, step: Mapping[str, Any], context: Context, name: str) -> None:
         super().__init__(step, context, name)
-        self.enable, self.start = [str(unit) for unit in step.get("enable", ())], [str(unit) for unit in step.get("start", ())]
-        wrong = [unit for unit in (*self.enable, *self.start) if not UNIT.fullmatch(unit) or unit.startswith(("kubelet", "-"))]
+        self.units = {verb: [str(unit) for unit in step.get(verb, ())] for verb in VERBS}
+        self.gone = [str(unit) for unit in step.get("gone", ())]
+        named = [*self.gone, *(unit for units in self.units.values() for unit in units)]
+        wrong = [unit for unit in named if not UNIT.fullmatch(unit) or unit.startswith(("kubelet", "-"))]
         if wrong:
             raise JobError(f"units: {wrong[0]!r} is no unit that this step may touch")
 
     def apply(self) -> None:
-        """Reload, enable, start; what was so already is not undone."""
+        """Stop, disable, reload, enable, start; what was so already is not undone."""
+        self._each("stop")
+        self._each("disable")
         if self.step.get("daemon_reload"):
             self.record("systemd reads its units again", {"reload": True})
             self.command("systemctl", "daemon-reload")
-        for verb, query, units in (("enable", "is-enabled", self.enable), ("start", "is-active", self.start)):
-            for unit in units:
-                if self.context.machine.command(["systemctl", "--quiet", query, unit]).rc == 0:
-                    continue
-                self.record(f"systemctl {verb} {unit}", {verb: unit})
-                self.command("systemctl", verb, unit)
+        self._each("enable")
+        self._each("start")
+        for unit in self.gone:  # one that still ran, or had failed, would stay in systemd's memory
+            self.context.machine.command(["systemctl", "stop", unit])
+            self.context.machine.command(["systemctl", "reset-failed", unit])
+
+    def _each(self, verb: str) -> None:
+        """Do it to those units that are not so already."""
+        query, before = VERBS[verb]
+        for unit in self.units[verb]:
+            if (self.context.machine.command(["systemctl", "--quiet", query, unit]).rc == 0) is not before:
+                continue
+            self.record(f"systemctl {verb} {unit}", {verb: unit})
+            self.command("systemctl", verb, unit)
 
     def restore(self) -> None:
-        """Disable what was enabled: removes links only, and needs the unit's file, which an earlier step may have brought."""
-        for unit in self._own("enable", self.enable):
+        """Links of units as they were: that needs the unit's file, which is there while another step's undo has not yet taken it away."""
+        for unit in self._own("enable"):
             self.context.machine.command(["systemctl", "--no-reload", "disable", unit])
+        for unit in self._own("disable"):
+            self.command("systemctl", "--no-reload", "enable", unit)
 
-    def _own(self, verb: str, units: Sequence[str]) -> list[str]:
+    def _own(self, verb: str) -> list[str]:
         """What was recorded, as far as the job names it."""
-        return [unit for unit in self.recorded(verb) if unit in units]
+        return [unit for unit in self.recorded(verb) if unit in self.units[verb]]
 
     def revive(self) -> None:
-        """Stop what was started; units whose files are gone by now are forgotten by the reload."""
-        for unit in self._own("start", self.start):
+        """Stop what was started, start what was stopped; units whose files are gone by now are forgotten by the reload."""
+        for unit in self._own("start"):
             self.context.machine.command(["systemctl", "stop", unit])
         if self.recorded("reload"):
             self.command("systemctl", "daemon-reload")
+        for unit in self._own("stop"):
+            self.command("systemctl", "start", unit)
 
 
 class Sysctls(Plain):

@@ -33,7 +33,8 @@ class Writer:
     """Writes the files of one transaction.
 
     `directory` is the transaction's own; `watched` are directories that a program reads as a whole (static pod manifests), whose
-    staging directory is their sibling. Everywhere else it is a dot-directory beside the file.
+    staging directory is their sibling; so are those that the job removes, which could not go with one inside. Everywhere else it is
+    a dot-directory beside the file.
     """
 
     def __init__(self, host: Machine, journal: Journal, directory: str, watched: Iterable[str] = (MANIFESTS,)) -> None:
@@ -54,6 +55,8 @@ class Writer:
             self._announce(record, step)
             self.host.files.make_directory(self.host.at(change.path), 0o700)
             self._set_attributes(change.path, uid, gid, change.mode)
+        elif change.type == "absent" and found.type == "dir":
+            self._remove_directory(change.path, record, step)
         elif change.type == "absent" or change.type == "link" or change.content is not None:
             record["action"] = "replace" if found.type != "absent" else "create"
             self._replace(change, found, record, step, (uid, gid))
@@ -62,6 +65,17 @@ class Writer:
             record["after"] = found._replace(mode=mode, uid=uid, gid=gid).as_dict()
             self._announce(record, step)
             self._set_attributes(change.path, uid, gid, change.mode)
+
+    def _remove_directory(self, path: str, record: dict[str, Any], step: str) -> None:
+        """Only an empty one: what others have put into it is theirs."""
+        record["action"], record["after"] = "remove", Found("absent").as_dict()
+        self._announce(record, step)
+        try:
+            self.host.files.remove_directory(self.host.at(path))
+        except OSError as error:
+            if error.errno != errno.ENOTEMPTY:
+                raise
+            raise PreconditionError(f"{path} is to be removed, and others have put files into it", changes.AGAIN) from error
 
     def _replace(self, change: FileChange, found: Found, record: dict[str, Any], step: str, owner: tuple[int, int]) -> None:
         stage = self._stage(change.path)
@@ -120,7 +134,7 @@ class Writer:
         return f"{len(self.journal.lines):05d}"
 
     def _announce(self, record: Mapping[str, Any], step: str) -> None:
-        verb = {"attributes": "owner and mode of", "create": "creating", "replace": "replacing"}[record["action"]]
+        verb = {"attributes": "owner and mode of", "create": "creating", "replace": "replacing", "remove": "removing"}[record["action"]]
         self.journal.add("step", step, f"{verb} {record['path']}", {"file": record})
 
     def _set_attributes(self, path: str, uid: int, gid: int, mode: int | None) -> None:
@@ -149,7 +163,7 @@ class Writer:
 
     def _is_record(self, record: Any) -> bool:
         """Whether a record has the form that `apply` gives it, and names no place but its own."""
-        if not isinstance(record, dict) or record.get("action") not in ("attributes", "create", "replace"):
+        if not isinstance(record, dict) or record.get("action") not in ("attributes", "create", "replace", "remove"):
             return False
         path, number = record.get("path"), record.get("number")
         if not isinstance(path, str) or not changes.is_plain_path(path) or not (isinstance(number, str) and number.isalnum()):
@@ -188,6 +202,8 @@ class Writer:
         path, real = record["path"], self.host.at(record["path"])
         if record["action"] == "attributes" and found.type != before.type:
             raise UndoError(f"{path} was a {before.type} and is {found.type} now", "look at who did that; its owner and mode were changed only")
+        if record["action"] == "remove" and found.type not in (before.type, "absent"):
+            raise UndoError(f"{path} was a {before.type} and is {found.type} now", "look at who put that there")
         if before.type == "absent":
             self._remove_created(path, real)
             return
@@ -200,6 +216,8 @@ class Writer:
             elif before.type == "link" and found.target != before.target:
                 self.host.files.remove(real)
                 self.host.files.symlink(str(before.target), real)
+        elif record["action"] == "remove" and found.type == "absent":
+            self.host.files.make_directory(real, 0o700)
         self._set_attributes(path, before.uid or 0, before.gid or 0, before.mode)
 
     def _remove_created(self, path: str, real: str) -> None:
@@ -267,7 +285,9 @@ def _is_ours(found: Found, record: Mapping[str, Any]) -> bool:
 def stage_of(path: str, name: str, watched: Iterable[str]) -> str:
     """Place of the staging directory for a path."""
     parent = os.path.dirname(path)
-    return f"{os.path.dirname(parent) if parent in watched else parent}/{name}"
+    while parent in watched:
+        parent = os.path.dirname(parent)
+    return f"{parent.rstrip('/')}/{name}"
 
 
 def owner_of(change: FileChange) -> tuple[int, int]:

@@ -91,10 +91,11 @@ class Unmet:
 
 @dataclass(frozen=True)
 class Undo:
-    """How far a control can be undone: always, never, or until a condition has come true."""
+    """How far a control can be undone: always, until a condition has come true, or never; then `instead` says what to do in its place."""
 
     always: bool
     until: str | None = None
+    instead: str | None = None
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,7 @@ from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.controls.cont
     check_coherence,
 )
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.controls.control_reader import Reader, ReaderError
-from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.controls.names import KNOWN_CONDITIONS, KNOWN_PLACES, KNOWN_REFS
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.controls.names import KNOWN_CONDITIONS, KNOWN_PLACES, KNOWN_REFS, UNDO_LIMITS
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.controls.versions import VersionRange
 
 __all__ = [
@@ -180,11 +180,11 @@ def _read(reader: Reader, name: str, path: int, documents: Path) -> Control:
 
 def _undo(reader: Reader) -> Undo:
     if not reader.is_mapping("undo"):
-        return Undo(always=reader.one_of("undo", ("always", "never")) == "always")
+        return Undo(always=reader.one_of("undo", ("always",)) == "always")
     inner = reader.mapping("undo")
-    until = inner.one_of("until", KNOWN_CONDITIONS)
+    limit = Undo(always=False, instead=inner.sentence("never")) if inner.has("never") else Undo(always=False, until=inner.one_of("until", UNDO_LIMITS))
     inner.finish()
-    return Undo(always=False, until=until)
+    return limit
 
 
 def _needs(reader: Reader) -> tuple[str, ...]:

@@ -27,7 +27,8 @@ KNOWN_REFS: Mapping[str, str] = {
     "pki.service_account_public_key": "key that service account tokens are verified with",
 }
 
-# What `needs` and `undo.until` may name; conditions.py judges each against what was observed.
+# What `needs` and `undo.until` may name. planning/conditions.py and planning/serving.py judge those of `needs`, rollback/limits.py those
+# of `undo.until`, against what was observed.
 KNOWN_CONDITIONS: Mapping[str, str] = {
     "ciphers-fit-serving-key": "what the cipher list will hold can serve the type of the component's serving key",
     "audit-log-limited": "no audit log is kept without a limit today (an override lifts this condition)",
@@ -41,6 +42,14 @@ KNOWN_CONDITIONS: Mapping[str, str] = {
     "probes-without-anonymous": "no probe of the apiserver relies on anonymous access",
     "serving-csr-approver": "something approves the kubelets' requests for serving certificates, now and at renewal",
     "tls12-allowed": "the component's TLS floor, as planned, is below 1.3",
+}
+
+# The conditions that `undo.until` may name: while one holds, what it limits is not taken back. What to do instead.
+UNDO_LIMITS: Mapping[str, str] = {
+    "encrypted-data": "put the provider identity first in the encryption configuration, restart every apiserver, write all Secrets again "
+    "(kubectl get secrets -A -o json | kubectl replace -f -), then run the rollback again",
+    "kubelet-verification": "take back the control planes in the same rollback (leave --limit out, or name every control plane in it), or take "
+    "--kubelet-certificate-authority out of every apiserver first",
 }
 
 # Conditions that protect what an operator has not spoken about: an override of the control's value lifts them.

@@ -11,7 +11,7 @@ from dataclasses import fields
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.controls.settings import PREFIX, Settings
 
 SETTINGS = tuple(f"{PREFIX}{field.name}" for field in fields(Settings))
-OTHERS = ("ninepaths_plan", "ninepaths_report_dir", "ninepaths_prepare_for", "ninepaths_prepare_from")
+OTHERS = ("ninepaths_plan", "ninepaths_report_dir", "ninepaths_prepare_for", "ninepaths_prepare_from", "ninepaths_run")
 REGISTERED = ("ninepaths_observed", "ninepaths_seen")  # by our playbooks and roles
 KNOWN = frozenset((*SETTINGS, *OTHERS, *REGISTERED))
 

@@ -21,6 +21,11 @@ def holds(text: str, flag: str) -> bool:
     return any(flag_name(token) == flag for line in text.splitlines() for token in _tokens(line))
 
 
+def words(text: str) -> list[str]:
+    """The words that the lines of the file hold, one after the other."""
+    return [token for line in text.splitlines() for token in _tokens(line)]
+
+
 def without(text: str, flag: str) -> str:
     """The file without the flag and its value. Raises EnvFileError."""
     return "".join(_line_without(line, number, flag) for number, line in enumerate(text.splitlines(keepends=True), start=1))

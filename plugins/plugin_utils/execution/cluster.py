@@ -6,21 +6,22 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.controls import flags, variables
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.controls.controls import Control, ControlError, load
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.controls.settings import SettingsError
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.execution.action import ActionError, NinepathsAction
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.execution.catalogue import approver_assets
-from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.planning.model import NOT_PART, Inventory, PlanErrors
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.planning.model import NOT_PART, Inventory, PlanError, PlanErrors
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.planning.plan import START, plan
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.reporting import partial, terminal
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.reporting import report as reporting
 
+Made = TypeVar("Made")
 GROUPS = {"control_plane": "kube_control_plane", "etcd": "etcd", "node": "kube_node"}
 REPORT_DIRECTORY = "ninepaths-report"
 NOBODY = {
@@ -59,10 +60,24 @@ class ClusterAction(NinepathsAction):
         return partial.warning(_text(task_vars.get("ansible_limit")), left_out, inventory.hosts, inventory.control_plane)
 
     def plan_now(self, task_vars: Mapping[str, Any], stage: str = START) -> dict[str, Any]:
-        """The plan of what the spool holds; `stage` as in plan.plan.
+        """The plan of what the spool holds; `stage` as in plan.plan. Raises ActionError as `guarded` does."""
+        self.check_input(task_vars)
+        return self.guarded(
+            task_vars,
+            lambda: plan(
+                self.spool().all("observation"),
+                self.controls(),
+                self.settings(task_vars),
+                self.inventory(task_vars),
+                time.time(),
+                flags=flags.load(),
+                assets=approver_assets(),
+                stage=stage,
+            ).as_dict(),
+        )
 
-        Raises ActionError when nothing may be touched; the causes are then in the report as well.
-        """
+    def check_input(self, task_vars: Mapping[str, Any]) -> None:
+        """Raises ActionError for variables that mean nothing, and where no host was observed."""
         spool = self.spool()
         mistyped = variables.unknown(self._variable_names(task_vars))
         if mistyped:
@@ -71,20 +86,15 @@ class ClusterAction(NinepathsAction):
             missing = {host: text for host, text in self.unobserved(task_vars).items() if text != NOT_PART}
             found = [{"host": host, "file": None, "cause": text, "advice": None} for host, text in missing.items()]
             raise self.failed(task_vars, found or [NOBODY])
+
+    def guarded(self, task_vars: Mapping[str, Any], work: Callable[[], Made]) -> Made:
+        """What planning gives. Raises ActionError when nothing may be touched; the causes are then in the report as well."""
         try:
-            made = plan(
-                spool.all("observation"),
-                self.controls(),
-                self.settings(task_vars),
-                self.inventory(task_vars),
-                time.time(),
-                flags=flags.load(),
-                assets=approver_assets(),
-                stage=stage,
-            )
+            return work()
         except PlanErrors as errors:
-            found = [{"host": e.host, "file": e.file, "cause": e.cause, "advice": e.advice} for e in errors.errors]
-            raise self.failed(task_vars, found) from errors
+            raise self.failed(task_vars, told(errors.errors)) from errors
+        except PlanError as error:
+            raise self.failed(task_vars, told([error])) from error
         except flags.FlagDataError as error:
             raise self.failed(
                 task_vars, [{"host": None, "file": None, "cause": str(error), "advice": "reinstall the collection"}]
@@ -95,7 +105,6 @@ class ClusterAction(NinepathsAction):
             raise self.failed(
                 task_vars, [{"host": None, "file": None, "cause": text, "advice": None} for text in error.problems]
             ) from error
-        return made.as_dict()
 
     def _variable_names(self, task_vars: Mapping[str, Any]) -> set[str]:
         """Of the hosts whose variables count: the first control plane, and the one that plans."""
@@ -125,7 +134,8 @@ class ClusterAction(NinepathsAction):
         spool = self.spool()
         with spool.locked("report"):
             first = spool.find("plan", "first")
-            built = self.built(task_vars, spool.find("plan", "final") or first, first)
+            now = spool.find("plan", "final") or (reporting.without_controls(first) if first and first.get("rollback") else first)
+            built = self.built(task_vars, now, first)
             return built, reporting.write(built, self.report_directory(task_vars))
 
     def built(self, task_vars: Mapping[str, Any], plan: Mapping[str, Any] | None, first: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -142,6 +152,7 @@ class ClusterAction(NinepathsAction):
             errors=list(spool.all("error").values()),
             limit=_text(task_vars.get("ansible_limit")),
             partial=self.partial(task_vars),
+            check=bool((spool.find("run", "mode") or {}).get("check")),
         )
         return reporting.build(facts, self.controls(), plan, first)
 
@@ -149,6 +160,11 @@ class ClusterAction(NinepathsAction):
         """`ninepaths_report_dir`, relative to where ansible-playbook was started."""
         named = self.cluster_variables(task_vars, ["ninepaths_report_dir"]).get("ninepaths_report_dir") or REPORT_DIRECTORY
         return Path(str(named)).expanduser().absolute()
+
+
+def told(errors: Iterable[PlanError]) -> list[dict[str, Any]]:
+    """Errors of a plan as the report has them."""
+    return [{"host": error.host, "file": error.file, "cause": error.cause, "advice": error.advice} for error in errors]
 
 
 @lru_cache(maxsize=1)

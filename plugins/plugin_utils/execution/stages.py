@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}
+NOTHING: tuple[object, ...] = (None, False, 0, "", "0", "0s", [])
 PART = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|us|µs|ns|h|m|s)")
 DURATION = re.compile(f"(?:{PART.pattern})+")
 
@@ -28,21 +29,24 @@ class Surprise(NamedTuple):
 
 def kubelet_differences(plan: Mapping[str, Any], controls: Iterable[Any], host: str, kubelet: Mapping[str, Any] | None) -> list[Surprise]:
     """Where the running configuration of a kubelet, as a control plane observed it, is not what the plan wrote for its host."""
+    fields = {control.id: control.field for control in controls if control.component == "kubelet" and control.field}
+    changing = [entry for entry in plan["controls"] if entry["host"] == host and entry["status"] == "change" and entry["id"] in fields]
+    wanted = {fields[entry["id"]]: entry["after"] for entry in changing}
+    back = plan.get("predicted", {}).get(host, {}).get("fields")  # a rollback says itself what it brings back
     if kubelet is None:
         return [Surprise(host, "no control plane has observed its kubelet")]
     configz = kubelet["configz"]
     if configz is None:
         why = kubelet["configz_error"] or kubelet["error"] or "nothing was answered"
         return [Surprise(host, f"the kubelet's /configz could not be read through the apiserver: {why}")]
-    fields = {control.id: control.field for control in controls if control.component == "kubelet" and control.field}
-    found = []
-    for entry in plan["controls"]:
-        if entry["host"] != host or entry["status"] != "change" or entry["id"] not in fields:
-            continue
-        running = field_value(configz, fields[entry["id"]])
-        if not _same(running, entry["after"]):
-            found.append(Surprise(host, f"kubelet runs with {fields[entry['id']]} = {running!r}, planned was {entry['after']!r}"))
-    return found
+    if back is not None:  # much of it is nothing, and many fields that are false, zero or empty are left out of /configz
+        wanted = {name: value for name, value in back.items() if not (value in NOTHING and field_value(configz, name) is None)}
+    running = {name: field_value(configz, name) for name in wanted}
+    return [
+        Surprise(host, f"kubelet runs with {name} = {running[name]!r}, planned was {value!r}")
+        for name, value in wanted.items()
+        if not _same(running[name], value)
+    ]
 
 
 def field_value(document: Mapping[str, Any], dotted: str) -> Any:

@@ -135,13 +135,13 @@ def _old_kubelet(host: Host) -> str | None:
     return f"the kubelet is older than {newer}, which it reads at start only; restart it" if newer else None
 
 
-def shadowing_manifests(hosts: Mapping[str, Host], drafts: Mapping[str, HostDraft]) -> list[PlanError]:
-    """Copies of a manifest in the kubelet's directory: it reads them as the same pod, and may run the old one."""
+def shadowing_manifests(hosts: Mapping[str, Host], rolled: Mapping[str, Sequence[str]]) -> list[PlanError]:
+    """Copies of a manifest in the kubelet's directory: it reads them as the same pod, and may run the old one. rolled: components by host."""
     errors = []
-    for name, draft in drafts.items():
+    for name, components in rolled.items():
         for path in hosts[name].seen.get("manifests_foreign") or ():
             file = path.rpartition("/")[2]
-            component = next((one for one in draft.pods if file.startswith(one)), None)
+            component = next((one for one in components if file.startswith(one)), None)
             if component:
                 cause = f"the kubelet reads this file as a pod too, next to the manifest of {component}, and may run either"
                 errors.append(PlanError(name, path, cause, "move it out of the manifests directory"))

@@ -55,6 +55,7 @@ class HostDraft:
     outcomes: list[Outcome] = field(default_factory=list)
     edits: list[Edit] = field(default_factory=list)
     accounts: dict[str, str] = field(default_factory=dict)
+    account_controls: dict[str, set[str]] = field(default_factory=dict)
     sysctls: dict[str, int] = field(default_factory=dict)
     sysctl_controls: list[str] = field(default_factory=list)
     units: tuple[str, ...] = ()

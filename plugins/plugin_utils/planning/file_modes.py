@@ -57,6 +57,7 @@ def evaluate(host: Host, draft: HostDraft, selected: Iterable[Selected]) -> None
         owner = control.files.owner if control.files else None
         if owner and owner != ROOT and not host.seen.get("accounts", {}).get(owner):
             draft.accounts[owner] = _ETCD_HOME if owner == ETCD else "/nonexistent"
+            draft.account_controls.setdefault(owner, set()).add(control.id)
 
 
 def _found(host: Host, control: Control) -> _Found:

@@ -69,14 +69,19 @@ class HostJobs:
         return []
 
     def _file_steps(self, files: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        steps: list[dict[str, Any]] = [{"op": "account", "name": name, "home": home} for name, home in sorted(self.draft.accounts.items())]
+        steps: list[dict[str, Any]] = [
+            {"op": "account", "name": name, "home": home, "controls": sorted(self.draft.account_controls.get(name, ()))}
+            for name, home in sorted(self.draft.accounts.items())
+        ]
         if files:
             steps.append({"op": "files", "files": files})
         if self.draft.units:
-            steps.append({"op": "units", "daemon_reload": True, "enable": list(self.draft.units), "start": list(self.draft.units)})
-            self._note("unit " + ", ".join(self.draft.units), self._unit_controls(), "It approves the kubelets' requests for serving certificates.")
+            controls, units = self._unit_controls(), list(self.draft.units)
+            steps.append({"op": "units", "daemon_reload": True, "enable": units, "start": units, "controls": list(controls)})
+            self._note("unit " + ", ".join(units), controls, "It approves the kubelets' requests for serving certificates.")
         if self.draft.sysctls:
-            steps.append({"op": "sysctls", "values": {name: str(value) for name, value in sorted(self.draft.sysctls.items())}})
+            values = {name: str(value) for name, value in sorted(self.draft.sysctls.items())}
+            steps.append({"op": "sysctls", "values": values, "controls": sorted(self.draft.sysctl_controls)})
             shown = ", ".join(f"{name}={value}" for name, value in sorted(self.draft.sysctls.items()))
             self._note(f"sysctl {shown}", tuple(sorted(self.draft.sysctl_controls)), "The kubelet expects these kernel settings.")
         return steps
@@ -117,6 +122,7 @@ class HostJobs:
             "mode": after["mode"],
             "owner": after["owner"],
             "group": after["group"],
+            "controls": list(edit.controls),
         }
 
     def _change(self, edit: Edit, before: Mapping[str, Any], after: Mapping[str, Any]) -> Change:
@@ -136,7 +142,7 @@ class HostJobs:
 
 def job(host: str, node: str, wave: str, steps: list[dict[str, Any]], undo_after_s: int = UNDO_AFTER_S) -> Job:
     """One transaction. It names no run: `model.bind` does."""
-    lease = {"namespace": NAMESPACE, "name": "ninepaths", "holder": "", "seconds": LEASE_SECONDS} if wave in _LEASED else None
+    lease = {"namespace": NAMESPACE, "name": "ninepaths", "holder": "", "seconds": LEASE_SECONDS} if wave.removeprefix("late_") in _LEASED else None
     content = sha256(json.dumps([host, wave, steps], sort_keys=True, separators=(",", ":")).encode())
     return {
         "schema": SCHEMA,
@@ -164,6 +170,7 @@ def configmap_step(found: Source) -> dict[str, Any]:
         "name": found.name,
         "resource_version": found.resource_version,
         "data": {found.key: found.after},
+        "controls": sorted(found.served),
     }
 
 

@@ -14,6 +14,12 @@ from typing import Any, Literal
 SCHEMA = 1
 # The order in which a run goes through a cluster.
 WAVES = ("files", "kubelets", "control_plane_kubelets", "certificates", "kube_proxy", "control_planes", "cluster")
+# That of a rollback: what others need comes back first, then dependants go before what they depend on. The waves of kubelets and objects
+# are on one side of the control planes or on the other, see rollback/waves.py.
+ROLLBACK_WAVES = (
+    "files", "kubelets", "control_plane_kubelets", "certificates", "cluster", "control_planes", "late_cluster",
+    "late_control_plane_kubelets", "late_kubelets", "late_files",
+)  # fmt: skip
 # What can become of a control.
 Status = Literal["ok", "change", "held", "waived", "disabled", "not-applicable", "deviation"]
 NAMESPACE = "kube-system"
@@ -109,6 +115,7 @@ class Plan:
     jobs: Mapping[str, Mapping[str, Job]]
     restarts: Mapping[str, int]
     predicted: Mapping[str, Any] = field(default_factory=dict)
+    order: tuple[str, ...] = WAVES
 
     @property
     def empty(self) -> bool:
@@ -133,7 +140,7 @@ class Plan:
             "changes": [change.as_dict() for change in self.changes],
             "held": self.held,
             "warnings": list(self.warnings),
-            "waves": {wave: list(self.waves.get(wave, ())) for wave in WAVES},
+            "waves": {wave: list(self.waves.get(wave, ())) for wave in self.order},
             "jobs": {host: dict(jobs) for host, jobs in self.jobs.items()},
             "restarts": dict(self.restarts),
             "predicted": dict(self.predicted),
@@ -141,9 +148,9 @@ class Plan:
 
     @property
     def digest(self) -> str:
-        """SHA-256 over what the plan does: the waves and their jobs, but for what only names the processes and objects it found."""
+        """SHA-256 over what the plan does: the waves and their jobs, but for what names the processes and objects it found, and why."""
         body = self.body()
-        done = {"waves": body["waves"], "jobs": _without(body["jobs"], frozenset({"id", "old", "resource_version"}))}
+        done = {"waves": body["waves"], "jobs": _without(body["jobs"], frozenset({"id", "old", "resource_version", "controls"}))}
         return sha256(json.dumps(done, sort_keys=True, separators=(",", ":")).encode())
 
     def as_dict(self) -> dict[str, Any]:

@@ -44,7 +44,7 @@ from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.planning.obse
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.planning.sources import Source
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.planning.targets import Around
 
-__all__ = ["Inventory", "PlanError", "PlanErrors", "plan"]
+__all__ = ["Inventory", "PlanError", "PlanErrors", "plan", "restarts"]
 
 START, CONTROL_PLANES = "start", "control_planes"
 _SOURCE_REASON = "Upgrades and joins write what stands here."
@@ -250,7 +250,7 @@ class _Planner:
             self.errors += deviations.open_transactions(self.hosts)
             self._stop()  # what it has stopped for a moment would look like an illness
             self.errors += inventory.unwell(self.inventory, self.hosts)
-            self.errors += deviations.shadowing_manifests(self.hosts, self.drafts)
+            self.errors += deviations.shadowing_manifests(self.hosts, {name: tuple(draft.pods) for name, draft in self.drafts.items()})
             self._stop()
         outcomes = [outcome for draft in self.drafts.values() for outcome in draft.outcomes] + self.outcomes
         outcomes.sort(key=lambda outcome: (outcome.path, outcome.id, outcome.host or ""))
@@ -261,7 +261,7 @@ class _Planner:
             warnings=tuple(dict.fromkeys(self.warnings)),
             waves=waves,
             jobs={name: {wave: all_jobs[name][wave] for wave in WAVES if wave in all_jobs[name]} for name in sorted(all_jobs)},
-            restarts=_restarts(all_jobs),
+            restarts=restarts(all_jobs),
             predicted={name: found.predicted() for name, found in made.items() if found.jobs},
         )
 
@@ -291,7 +291,7 @@ def _minor_order(minor: str) -> tuple[int, ...]:
     return tuple(int(part) for part in minor.split("."))
 
 
-def _restarts(all_jobs: Mapping[str, Mapping[str, Job]]) -> dict[str, int]:
+def restarts(all_jobs: Mapping[str, Mapping[str, Job]]) -> dict[str, int]:
     """How many processes of each component restart."""
     found: dict[str, int] = {}
     for by_wave in all_jobs.values():

@@ -129,11 +129,9 @@ def _young(host: Host) -> bool:
 
 def state(inventory: Inventory, hosts: Hosts, drafts: Mapping[str, HostDraft], claimed: Claims) -> Serving:
     """Who serves what, given the drafts of the kubelets, and what their certificates may hold."""
-    nodes = sorted(node_names(inventory, hosts) or ())
     planes = control_planes(inventory, hosts)
     by_node = {host.node: host for host in hosts.values() if host.seen.get("kubelet")}
-    verified = [_verified(host) for host in planes]
-    unverified = [node for node in nodes if not all(node in found for found in verified)]
+    unverified = without_verified(inventory, hosts)
     refusals = refused_requests(inventory, hosts)
     blocked = {
         node: reason
@@ -141,6 +139,12 @@ def state(inventory: Inventory, hosts: Hosts, drafts: Mapping[str, HostDraft], c
         if (reason := _blocked(node, by_node.get(node), drafts, refusals.get(node), inventory) or claimed.missing(node, planes))
     }
     return Serving(tuple(unverified), tuple(node for node in unverified if node not in blocked), blocked)
+
+
+def without_verified(inventory: Inventory, hosts: Hosts) -> list[str]:
+    """Nodes whose kubelet some control plane could not verify."""
+    verified = [_verified(host) for host in control_planes(inventory, hosts)]
+    return [node for node in sorted(node_names(inventory, hosts) or ()) if not all(node in found for found in verified)]
 
 
 def as_observed(found: Serving, inventory: Inventory, hosts: Hosts) -> Serving:

@@ -51,7 +51,7 @@ class RunFacts:
     """What a run knows besides its plan. Times are unix seconds."""
 
     run: str
-    mode: str  # audit | check | harden
+    mode: str  # audit | check | harden | rollback
     started: float
     finished: float
     observations: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
@@ -60,6 +60,7 @@ class RunFacts:
     errors: Sequence[Mapping[str, Any]] = ()
     limit: str | None = None
     partial: str | None = None  # what that means; None where nobody is left out
+    check: bool = False  # of a rollback: nothing was changed, only foretold
 
 
 def build(
@@ -72,6 +73,7 @@ def build(
     """
     planned = first or plan or {}
     now = plan or {}
+    forward = None if facts.mode == "rollback" else first  # a way back sets no control
     return {
         "schema": SCHEMA,
         "cluster": now.get("cluster") or {"name": "unknown", "version": None, "layout": "none", "control_planes": 0, "nodes": 0},
@@ -83,14 +85,35 @@ def build(
         "finished": facts.finished,
         "plan_digest": planned.get("digest"),
         "hosts": _hosts(facts),
-        "paths": _paths(facts, controls, [*now.get("controls", []), *_written(now, first)], _earlier(first)),
+        "paths": _paths(facts, controls, [*now.get("controls", []), *_written(now, forward)], _earlier(forward)),
         "restarts": _restarts(facts, planned),
         "predicted": predicted(planned),
         "held": list(now.get("held", [])),
         "warnings": [*([facts.partial] if facts.partial else []), *now.get("warnings", [])],
         "serving_certificates": serving_certificates(facts.observations.values()),
         "errors": [dict(error) for error in facts.errors],
+        "rollback": _rollback(facts, first),
     }
+
+
+def without_controls(plan: Mapping[str, Any]) -> dict[str, Any]:
+    """The plan of a rollback says what becomes of controls, and not what they are; that is seen afterwards."""
+    return {**plan, "controls": [], "held": []}
+
+
+def _rollback(facts: RunFacts, first: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """What a rollback has taken back; None for every other run, and where it was refused."""
+    if facts.mode != "rollback" or not first or not first.get("rollback"):
+        return None
+    wanted = {(host, wave) for host, by_wave in first["jobs"].items() for wave in by_wave}
+    done = {(str(result["host"]), str(result["wave"])) for result in facts.results if result.get("changed")}
+    changes = [
+        {"host": change["host"], "wave": change["wave"], "what": change.get("file") or change.get("object"), "controls": list(change["controls"]),
+         "done": (change["host"], change["wave"]) in done}
+        for change in first["changes"]
+    ]  # fmt: skip
+    state = "predicted" if facts.check else "done" if wanted <= done else "incomplete"
+    return {"run": first["rollback"]["run"], "runs": list(first["rollback"]["runs"]), "state": state, "changes": changes}
 
 
 def deviations(report: Mapping[str, Any]) -> list[str]:
@@ -243,8 +266,8 @@ def _proofs(observations: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _restarts(facts: RunFacts, plan: Mapping[str, Any]) -> dict[str, int]:
-    """Restarts that happened in a harden run; those that would happen, otherwise."""
-    if facts.mode != "harden":
+    """Restarts that happened in a harden run or a rollback; those that would happen, otherwise."""
+    if facts.mode not in ("harden", "rollback") or facts.check:
         return {name: int(count) for name, count in plan.get("restarts", {}).items()}
     counts: dict[str, int] = {}
     for result in facts.results:

@@ -78,15 +78,16 @@ def tally_text(tally: Tally) -> str:
 
 def report_lines(report: Mapping[str, Any], path: str) -> list[Line]:
     """One line per path with anything to say, then errors and where the report is."""
-    lines = []
+    lines, mode = [], str(report["mode"])
+    foretold = (report.get("rollback") or {}).get("state") == "predicted"  # of what it leaves behind nothing is known yet
     for entry in report["paths"]:
-        if entry["controls"] or entry["proofs"]:
-            lines += _path_lines(entry, str(report["mode"]))
+        if entry["controls"] or (entry["proofs"] and not foretold):
+            lines += _path_lines(entry, mode)
     for host in report["hosts"]:
         if not (host["observed"] or host["message"] == NOT_PART):
             lines.append(Line(labelled(str(host["name"]), f"not observed: {clean(str(host['message']))}"), "bad"))
     restarts = restarts_text(report["restarts"])
-    if restarts and report["mode"] == "harden":
+    if restarts and (mode == "harden" or (mode == "rollback" and not foretold)):
         lines.append(Line(labelled("restarts", restarts)))
     lines += _errors(report["errors"])
     if report["partial"]:

@@ -146,7 +146,7 @@ def test_a_new_plan_forgets_an_earlier_run(act):
 def test_observe_leaves_its_observation_or_the_reason_for_none(make, monkeypatch):
     monkeypatch.setattr(observe, "observation_request", lambda _spool, _addresses, prove: {"prove": prove})
     action = make(observe.ActionModule, {})
-    options = {"prove": ["passive"], "recover": True, "return_observation": False}
+    options = {"prove": ["passive"], "recover": True, "return_observation": False, "history": False}
     variables = {**VARIABLES, "inventory_hostname": "cp1"}
     entries = []
     found = {**OBSERVATION, "files": {}, "problems": [], "recovered": [{"id": "t1"}]}
@@ -170,7 +170,7 @@ def test_check_mode_recovers_nothing(make, monkeypatch):
     action = make(observe.ActionModule, {}, check_mode=True)
     entries: list[str] = []
     action.program = lambda entry, _request, _variables: entries.append(entry) or {**OBSERVATION, "files": {}, "problems": []}
-    action.act({"prove": [], "recover": True, "return_observation": True}, {**VARIABLES, "inventory_hostname": "cp1"})
+    action.act({"prove": [], "recover": True, "return_observation": True, "history": False}, {**VARIABLES, "inventory_hostname": "cp1"})
     assert entries == ["observe"]
 
 

@@ -5,12 +5,13 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
 import engine_bed as bed
 import pytest
-from ansible_collections.ninepaths.kubernetes.plugins.module_utils import follow, launch, recover, visit
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils import follow, keeping, launch, recover, visit
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.host import lock, units
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.host.failures import HeldError, JobError, TransactionError
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.steps.journal import Journal
@@ -120,18 +121,34 @@ def test_limits_follow_from_the_job(root: Path) -> None:
     assert timeouts == [7400]
 
 
-def test_only_the_last_ten_ended_transactions_are_kept(root: Path) -> None:
-    import os
-
-    for number in range(14):
-        directory = bed.lay(root, [], f"t{number:02d}")
+def test_only_the_ended_transactions_of_the_last_ten_runs_are_kept(root: Path) -> None:
+    for number in range(28):
+        directory = bed.lay(root, [], f"t{number:02d}", run=f"r{number // 2:02d}", wave="x", number=number + 1)
         bed.execute(root, directory)
         if number == 1:
             (root / directory[1:] / "journal.jsonl").write_bytes(b"")
         os.utime(root / directory[1:], (number, number))
-    launch.prune(bed.FakeMachine(root))
+    keeping.prune(bed.FakeMachine(root), ["r00"])
     left = sorted(path.name for path in (root / lock.TRANSACTIONS[1:]).iterdir())
-    assert left == ["t01", *(f"t{number:02d}" for number in range(4, 14))]
+    assert left == ["t00", "t01", *(f"t{number:02d}" for number in range(8, 28))]
+    gone = keeping.removed(bed.FakeMachine(root))
+    assert [(entry["id"], entry["run"], entry["state"]) for entry in gone] == [(f"t{number:02d}", f"r{number // 2:02d}", "committed") for number in range(2, 8)]
+    assert (root / keeping.REMOVED[1:]).stat().st_mode & 0o777 == 0o600
+    keeping.prune(bed.FakeMachine(root))
+    assert sorted(path.name for path in (root / lock.TRANSACTIONS[1:]).iterdir()) == ["t01", *(f"t{number:02d}" for number in range(8, 28))]
+    assert [entry["id"] for entry in keeping.removed(bed.FakeMachine(root))][-1] == "t00"
+
+
+def test_transactions_are_numbered_whatever_the_clock_says(root: Path) -> None:
+    for number in (1, 2, 3):
+        machine = bed.FakeMachine(root)
+        machine.time = 5000.0 - number  # it goes back
+        name = f"t{number}"
+        directory = launch.launch(machine, request(root, name, steps=[], run=name))["directory"]
+        bed.execute(root, directory)
+        assert keeping.job_of(machine, name)["number"] == number
+    (root / keeping.REMOVED[1:]).write_text(json.dumps({"id": "t9", "run": "r9", "number": 9}) + '\n{"id"\n[]\n')
+    assert keeping.next_number(bed.FakeMachine(root)) == 10
 
 
 def test_follow_reads_on_from_where_it_was(root: Path) -> None:
@@ -254,3 +271,13 @@ def test_the_boot_unit_runs_before_the_kubelet_and_never_with_a_mere_restart_of_
     assert (root / units.UNITS[1:] / units.BOOT_UNIT).exists()
     units.disarm(machine, "t1", "/var/lib/ninepaths/transactions/t1")
     assert not (root / units.UNITS[1:] / units.BOOT_UNIT).exists() and not (root / units.WANTS[1:] / units.BOOT_UNIT).is_symlink()
+
+
+@pytest.mark.parametrize(("state", "told"), [("loaded", True), ("not-found", False)])
+def test_systemd_forgets_the_boot_unit_where_it_has_read_it(root: Path, state: str, told: bool) -> None:
+    """It does where the transaction had it read its units again."""
+    machine = bed.FakeMachine(root)
+    machine.answers["systemctl show --property=LoadState ninepaths-recover.service"] = bed.RunResult(0, f"LoadState={state}\n", "")
+    units.arm(machine, "t1", "/var/lib/ninepaths/transactions/t1", {})
+    units.disarm(machine, "t1", "/var/lib/ninepaths/transactions/t1")
+    assert (["systemctl", "daemon-reload"] in machine.commands) is told

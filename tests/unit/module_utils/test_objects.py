@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import json
 from pathlib import Path
 from typing import Any
 
@@ -104,6 +105,27 @@ def test_keys_are_replaced_others_are_kept_and_kube_proxy_rolls(root: Path) -> N
     assert act(root, lay(root), tools) == "committed"
     assert tools.api.objects[MAP]["data"] == {"config.conf": "new", "kubeconfig.conf": "kept"}
     assert len(tools.api.patches) == 1 and tools.api.annotation
+
+
+@pytest.mark.parametrize("annotation", [None, "of before"])
+def test_kube_proxy_is_annotated_as_the_job_says(root: Path, annotation: str | None) -> None:
+    """Taking a change back gives pods of the same template as before."""
+    tools = Tools(Api())
+    tools.api.patch(SET, {"spec": {"template": {"metadata": {"annotations": {"ninepaths.io/configuration": "now"}}}}})
+    directory = lay(root)
+    job = json.loads((root / directory[1:] / "job.json").read_text())
+    job["steps"][0]["annotation"] = annotation
+    (root / directory[1:] / "job.json").write_text(json.dumps(job))
+    assert act(root, directory, tools) == "committed" and tools.api.annotation == annotation
+    assert len(tools.api.patches) == 2
+
+
+def test_kube_proxy_rolls_also_where_its_annotation_is_that_of_before_already(root: Path) -> None:
+    tools, directory = Tools(Api()), lay(root)
+    job = json.loads((root / directory[1:] / "job.json").read_text())
+    job["steps"][0]["annotation"] = None
+    (root / directory[1:] / "job.json").write_text(json.dumps(job))
+    assert act(root, directory, tools) == "committed" and tools.api.annotation
 
 
 def test_another_revision_than_the_planned_one_is_refused(root: Path) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import engine_bed as bed
 import pytest
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils import transaction
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.steps import accounts
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.steps.journal import Journal
 
 FAILING = {"op": "sysctls", "values": {"vm.refuses": "1"}}
@@ -111,9 +112,88 @@ def test_an_account_is_made_and_removed_again(root: Path) -> None:
     assert made.index("groupadd") < made.index("useradd")
 
 
+def accounts_of(monkeypatch: pytest.MonkeyPatch, **known: Any) -> dict[str, Any]:
+    monkeypatch.setattr(accounts, "known", lambda name: dict(known))
+    return known
+
+
+def test_an_account_comes_back_with_its_numbers(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    accounts_of(monkeypatch)
+    _, machine, _ = act(root, [{"op": "account", "name": "etcd", "home": "/var/lib/etcd", "uid": 997, "gid": 996}])
+    (group,) = (command for command in machine.commands if command[0] == "groupadd")
+    (user,) = (command for command in machine.commands if command[0] == "useradd")
+    assert group == ["groupadd", "--system", "--gid", "996", "etcd"] and user[user.index("--uid") + 1] == "997"
+
+
+def test_an_account_is_removed_and_an_undo_makes_it_again(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    known = {"user": {"uid": 997, "gid": 996, "home": "/var/lib/etcd"}, "group": {"gid": 996}}
+    monkeypatch.setattr(accounts, "known", lambda name: dict(known))
+
+    class Going(System):
+        def systemd(self, argv: Sequence[str], *, stdin: bytes = b"", timeout: float = 30.0) -> bed.RunResult:
+            if argv[0] in ("userdel", "groupdel"):
+                known.pop({"userdel": "user", "groupdel": "group"}[argv[0]], None)
+            return super().systemd(argv, stdin=stdin, timeout=timeout)
+
+    machine = Going(root)
+    machine.answers["pgrep"] = bed.RunResult(1, "", "")
+    directory = bed.lay(root, [{"op": "remove_account", "name": "etcd", "kinds": ["user", "group"]}, FAILING])
+    assert transaction.run_job(machine, directory, node=bed.FakeNode(machine), tools=bed.FakeTools()) == "undone"
+    done = [command for command in machine.commands if command[0] in ("userdel", "groupdel", "useradd", "groupadd")]
+    assert done[:3] == [["userdel", "etcd"], ["groupdel", "etcd"], ["groupadd", "--system", "--gid", "996", "etcd"]]
+    assert done[3][:6] == ["useradd", "--system", "--uid", "997", "--gid", "etcd"] and len(done) == 4
+
+
+def test_an_account_that_runs_something_is_not_removed(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    accounts_of(monkeypatch, user={"uid": 997, "gid": 996, "home": "/"})
+    state, machine, lines = act(root, [{"op": "remove_account", "name": "etcd", "kinds": ["user"]}])
+    assert state == "undone" and "processes run as it" in lines[-1]["data"]["cause"]
+    assert not any(command[0] == "userdel" for command in machine.commands)
+
+
+def test_units_that_were_stopped_and_disabled_are_as_before_after_an_undo(root: Path) -> None:
+    """Their files are removed in the same job: they are enabled again once these are back, and started after systemd has read them."""
+    unit = "/etc/systemd/system/a.timer"
+    (root / unit[1:]).write_text("[Timer]\n")
+    state_of = {"enabled": True, "active": True}
+    becomes = {"stop": {"active": False}, "start": {"active": True}, "enable": {"enabled": True}, "disable": {"enabled": False}}
+    seen: list[tuple[str, bool]] = []
+
+    class Watching(System):
+        def systemd(self, argv: Sequence[str], *, stdin: bytes = b"", timeout: float = 30.0) -> bed.RunResult:
+            verb = next((word for word in argv[1:] if not word.startswith("-")), "")
+            if argv[0] == "systemctl" and (argv[-1] == "a.timer" or verb == "daemon-reload"):
+                if verb.startswith("is-"):
+                    return bed.RunResult(0 if state_of[verb[3:]] else 1, "", "")
+                seen.append((verb, Path(self.at(unit)).exists()))
+                state_of.update(becomes.get(verb, {}))
+            return super().systemd(argv, stdin=stdin, timeout=timeout)
+
+    machine = Watching(root)
+    gone = {**bed.change(root, unit, None, kind="absent"), "mode": None}
+    steps = [{"op": "units", "stop": ["a.timer"], "disable": ["a.timer"]}, {"op": "files", "files": [gone]}, {"op": "units", "daemon_reload": True}, FAILING]
+    assert transaction.run_job(machine, bed.lay(root, steps), node=bed.FakeNode(machine), tools=bed.FakeTools()) == "undone"
+    assert seen == [("stop", True), ("disable", True), ("daemon-reload", False), ("enable", True), ("daemon-reload", True), ("start", True)]
+    assert state_of == {"enabled": True, "active": True}
+
+
+def test_a_unit_whose_file_is_gone_is_forgotten_after_the_reload(root: Path) -> None:
+    _, machine, _ = act(root, [{"op": "units", "daemon_reload": True, "gone": ["a.service"]}])
+    done = [command[1:] for command in machine.commands if command[0] == "systemctl"]
+    first = done.index(["daemon-reload"])
+    assert done[first + 1 : first + 3] == [["stop", "a.service"], ["reset-failed", "a.service"]]
+
+
 @pytest.mark.parametrize(
     "step",
     [
+        {"op": "units", "gone": ["--all"]},
+        {"op": "remove_account", "name": "etcd", "kinds": []},
+        {"op": "remove_account", "name": "etcd", "kinds": ["home"]},
+        {"op": "remove_account", "name": "-x", "kinds": ["user"]},
+        {"op": "account", "name": "etcd", "uid": "0 --non-unique"},
+        {"op": "units", "stop": ["kubelet.service"]},
+        {"op": "units", "disable": ["--now"]},
         {"op": "account", "name": "root; rm -rf /", "home": "/x"},
         {"op": "account", "name": "-x", "home": "/x"},
         {"op": "units", "start": ["kubelet.service"]},

@@ -246,3 +246,49 @@ def test_any_sequence_of_changes_is_undone(tmp_path_factory: pytest.TempPathFact
     assert bed.tree(root) == old
     undo(one)
     assert bed.tree(root) == old
+
+
+def absent(root: Path, path: str) -> dict[str, Any]:
+    return {**bed.change(root, path, None, kind="absent"), "mode": None}
+
+
+def in_its_own(root: Path, folder: str) -> Writer:
+    """A writer of a job that removes a directory."""
+    machine = bed.FakeMachine(root)
+    journal = Journal(machine, "/var/lib/ninepaths/transactions/t1/journal.jsonl")
+    return Writer(machine, journal, "/var/lib/ninepaths/transactions/t1", {writer.MANIFESTS, folder})
+
+
+def test_a_directory_goes_with_what_is_in_it_and_comes_back(root: Path) -> None:
+    folder = "/etc/kubernetes/ninepaths"
+    (root / folder[1:]).mkdir()
+    (root / folder[1:]).chmod(0o750)
+    (root / folder[1:] / "policy").write_text("policy")
+    old = bed.tree(root)
+    one = in_its_own(root, folder)
+    for path in (f"{folder}/policy", folder):
+        one.apply(changes.parse(absent(root, path)), "s")
+    assert not (root / folder[1:]).exists()
+    assert [record["action"] for record in one.records("s")] == ["replace", "remove"]
+    undo(one)
+    assert bed.tree(root) == old
+
+
+def test_a_directory_in_which_others_have_something_stays(root: Path) -> None:
+    data = absent(root, "/etc/kubernetes/pki")
+    old = bed.tree(root)
+    with pytest.raises(PreconditionError, match="/etc/kubernetes/pki is to be removed, and others have put files into it"):
+        write(root, data)
+    assert bed.tree(root) == old
+
+
+def test_a_file_where_a_removed_directory_was_is_not_overwritten(root: Path) -> None:
+    folder = root / "etc/kubernetes/ninepaths"
+    folder.mkdir()
+    one = in_its_own(root, "/etc/kubernetes/ninepaths")
+    one.apply(changes.parse(absent(root, "/etc/kubernetes/ninepaths")), "s")
+    folder.write_text("mine")
+    folder.chmod(0o644)
+    with pytest.raises(UndoError, match="was a dir and is file now"):
+        undo(one)
+    assert (folder.read_text(), folder.stat().st_mode & 0o777) == ("mine", 0o644)

@@ -14,6 +14,7 @@ import pytest
 import yaml
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.controls import controls, flags
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.controls.controls import Control, ControlError, Ref
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.controls.names import UNDO_LIMITS
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -141,6 +142,7 @@ def test_known_names_are_all_used() -> None:
     conditions = {name for control in ALL for name in control.needs} | {control.undo.until for control in ALL if control.undo.until}
     assert refs == set(controls.KNOWN_REFS)
     assert conditions == set(controls.KNOWN_CONDITIONS)
+    assert {control.undo.until for control in ALL if control.undo.until} == set(UNDO_LIMITS) <= set(controls.KNOWN_CONDITIONS)
 
 
 def test_documents_are_yaml_and_all_used() -> None:
@@ -286,6 +288,8 @@ def test_a_control_is_read_whole() -> None:
     assert control.undo.until == "encrypted-data" and not control.undo.always
     assert control.versions and "1.33" in control.versions and "1.34" not in control.versions
     assert control.cited("cis") == ("1.2.15",) and control.cited("stig") == ()
+    (control,) = read({**FLAG, "undo": {"never": "Restore the snapshot from before the run."}})
+    assert (control.undo.always, control.undo.until, control.undo.instead) == (False, None, "Restore the snapshot from before the run.")
 
 
 @pytest.mark.parametrize(
@@ -301,7 +305,10 @@ def test_a_control_is_read_whole() -> None:
         ({"value": 1.5}, "value must be a list of texts"),
         ({"needs": ["good-luck"]}, "needs names 'good-luck'"),
         ({"undo": {"until": "tomorrow"}}, "undo.until is 'tomorrow'"),
+        ({"undo": {"until": "cluster-ca-key"}}, "undo.until is 'cluster-ca-key'"),
         ({"undo": "perhaps"}, "undo is 'perhaps'"),
+        ({"undo": "never"}, "undo is 'never'"),
+        ({"undo": {"never": "no"}}, "undo.never must be one line"),
         ({"profiles": ["paranoid"]}, "profiles names 'paranoid'"),
         ({"references": {"cis": ["12"]}}, "references.cis holds '12'"),
         ({"references": {"iso": ["1"]}}, "unknown key references.iso"),

@@ -318,7 +318,8 @@ class TestKubeletCertificates:
         done = planned(hosts)
         for name in ("cp1", "cp2", "cp3"):
             steps = done.jobs[name]["files"]["steps"]
-            assert {"op": "units", "daemon_reload": True, "enable": [approver.TIMER], "start": [approver.TIMER]} in steps
+            units = {"op": "units", "daemon_reload": True, "enable": [approver.TIMER], "start": [approver.TIMER]}
+            assert {**units, "controls": ["kubelet-serving-bootstrap"]} in steps
             paths = [change["path"] for step in steps if step["op"] == "files" for change in step["files"]]
             assert {approver.PROGRAM, approver.CONFIG} <= set(paths)
         assert "units" not in {step["op"] for step in done.jobs["w1"]["files"]["steps"]}

@@ -52,6 +52,22 @@ def test_a_kubelet_runs_with_what_was_written(outcomes, configz, differences):
     assert len(found) == differences and all(surprise.host == "w1" for surprise in found)
 
 
+@pytest.mark.parametrize(
+    ("fields", "configz", "differences"),
+    [
+        ({"serverTLSBootstrap": False, "tlsMinVersion": ""}, {}, 0),  # what is false or empty is left out of /configz
+        ({"serverTLSBootstrap": False}, {"serverTLSBootstrap": True}, 1),
+        ({"streamingConnectionIdleTimeout": "4h"}, {"streamingConnectionIdleTimeout": "4h0m0s"}, 0),
+        ({"podPidsLimit": 100}, {}, 1),
+        ({}, {"serverTLSBootstrap": True}, 0),
+    ],
+)
+def test_a_rollback_says_itself_what_a_kubelet_is_to_run_with(fields, configz, differences):
+    plan = {"controls": [{"id": "x", "host": "w1", "status": "change", "after": None}], "predicted": {"w1": {"fields": fields}}}
+    kubelet = {"error": None, "configz": configz, "configz_error": None}
+    assert len(stages.kubelet_differences(plan, CONTROLS, "w1", kubelet)) == differences
+
+
 def test_a_kubelet_that_says_nothing_is_named_with_the_reason():
     silent = {"error": "connection refused", "configz": None, "configz_error": None}
     (found,) = stages.kubelet_differences({"controls": []}, CONTROLS, "w1", silent)
