@@ -5,15 +5,13 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from .bed import ROOT, Bed, Playbook
-from .live import NAMESPACE, read_report, start_pods
+from .bed import Bed, Playbook
+from .live import NAMESPACE, bed_command, read_report, start_pods
 
 pytestmark = pytest.mark.joins
 
@@ -22,15 +20,6 @@ GROUPS = {PLANE: ("kube_control_plane", "etcd"), WORKER: ("kube_node",)}
 ROLES = {PLANE: "control-plane", WORKER: "worker"}
 DOCUMENTS = "/etc/kubernetes/ninepaths"
 LISTED = f"cd {DOCUMENTS} && find . -exec stat --format '%n %F %a %U:%G' {{}} + | sort && find . -type f -exec sha256sum {{}} + | sort -k2"
-
-
-def grow(*arguments: str, bed: Bed) -> None:
-    """One command of the test bed; a failure shows what it said."""
-    name = bed.folder.name.removeprefix(".testbed").lstrip("-") or "default"
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.testbed", *arguments, "--bed", name], cwd=ROOT, capture_output=True, text=True, timeout=600, check=False
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +35,7 @@ def machines(bed: Bed, hardened: dict[str, str], tmp_path_factory: pytest.TempPa
     """Two machines that have not joined, in their groups; the inventory."""
     assert hardened
     for name, role in ROLES.items():
-        grow("add-node", name, "--role", role, bed=bed)
+        bed_command(bed, "add-node", name, "--role", role)
     inventory = bed.inventory
     groups = inventory["all"]["children"]
     for name, variables in groups.pop("prepared")["hosts"].items():
@@ -68,7 +57,7 @@ def joined(bed: Bed, prepared: Playbook) -> dict[str, str]:
     """The cluster after both have joined; its fingerprint."""
     assert prepared
     for name, role in ROLES.items():
-        grow("add-node", name, "--role", role, "--join", bed=bed)
+        bed_command(bed, "add-node", name, "--role", role, "--join")
     return bed.fingerprint()
 
 
