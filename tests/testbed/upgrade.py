@@ -40,7 +40,8 @@ def upgrade(machine: Machine, name: str, minor: str, source: str) -> None:
         joined = [one for one in bed.nodes if one.joined]
         first = joined[0]
         for one in joined:
-            _lay_down(machine.podman, one, store, binaries["kubernetes"])
+            _load_images(machine.podman, one, store)  # everywhere: kubeadm tries first whether a Job with the new pause image runs
+        for one in joined:
             _run_kubeadm(machine.podman, one, first, binaries["kubernetes"])
             _upgrade_kubelet(machine.podman, one, Kubectl(machine.podman, first), binaries["kubernetes"])
         with step("cluster", "nodes, kube-proxy and CoreDNS get ready"):
@@ -60,14 +61,13 @@ def _upgraded(machine: Machine, bed: Bed, binaries: dict[str, Binaries], store: 
     )
 
 
-def _lay_down(podman: Podman, one: Node, store: ImageStore, kubernetes: Binaries) -> None:
-    """The new release's images, which no registry gives, and its kubeadm."""
-    with step(one.name, f"images and kubeadm of {kubernetes.upstream.version}"):
+def _load_images(podman: Podman, one: Node, store: ImageStore) -> None:
+    """The new release's images, which no registry gives."""
+    with step(one.name, f"images of {store.folder.name}"):
         for folder in store.folders(one.role):
             podman("cp", str(store.folder / folder), f"{one.container}:{ARCHIVES}")
             podman.execute(one.container, ["/usr/lib/testbed/load-images", ARCHIVES])
             podman.execute(one.container, ["rm", "-r", ARCHIVES])
-        _install(podman, one, kubernetes, "kubeadm")
 
 
 def _install(podman: Podman, one: Node, kubernetes: Binaries, *names: str) -> None:
@@ -83,6 +83,7 @@ def _run_kubeadm(podman: Podman, one: Node, first: Node, kubernetes: Binaries) -
     ignored = f"--ignore-preflight-errors={','.join(kubeadm.IGNORED_CHECKS)}"
     what = ["apply", f"v{kubernetes.upstream.version}", "--yes"] if one == first else ["node"]
     with step(one.name, f"kubeadm upgrade {what[0]}"):
+        _install(podman, one, kubernetes, "kubeadm")
         podman.execute(one.container, ["kubeadm", "upgrade", *what, ignored], timeout=1200)
 
 
