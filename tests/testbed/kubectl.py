@@ -4,10 +4,12 @@
 from __future__ import annotations
 
 import json
+import time
 from dataclasses import dataclass
 from typing import Any
 
 from tests.testbed.bed import Bed, Node
+from tests.testbed.errors import BedError, CommandError
 from tests.testbed.podman import Podman
 
 CHECK_NAMESPACE = "testbed-check"
@@ -21,6 +23,19 @@ class Kubectl:
     def __call__(self, *arguments: str, stdin: bytes = b"", timeout: float = 300.0) -> str:
         argv = ["env", "KUBECONFIG=/etc/kubernetes/admin.conf", "kubectl", *arguments]
         return self.podman.execute(self.control_plane.container, argv, stdin=stdin, timeout=timeout)
+
+
+def wait_until_answered(kubectl: Kubectl, seconds: float = 120.0) -> None:
+    """Until the apiserver calls itself ready: one that was started a moment ago forbids everything."""
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            kubectl("get", "--raw=/readyz", "--request-timeout=5s")
+            return
+        except CommandError as error:
+            if time.monotonic() > deadline:
+                raise BedError(f"the apiserver is not ready after {seconds:.0f} s", "crictl logs on the control plane says why") from error
+        time.sleep(1)
 
 
 def wait_until_ready(kubectl: Kubectl) -> None:

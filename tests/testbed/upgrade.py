@@ -89,6 +89,7 @@ def _run_kubeadm(podman: Podman, one: Node, first: Node, kubernetes: Binaries) -
 
 def _upgrade_kubelet(podman: Podman, one: Node, kubectl_: Kubectl, kubernetes: Binaries) -> None:
     with step(one.name, "drain, kubelet and kubectl, uncordon"):
+        kubectl.wait_until_answered(kubectl_)
         kubectl_("drain", one.name, "--ignore-daemonsets", "--timeout=180s")
         _install(podman, one, kubernetes, "kubelet", "kubectl")
         podman.execute(one.container, ["sh", "-c", "systemctl daemon-reload && systemctl restart kubelet"])

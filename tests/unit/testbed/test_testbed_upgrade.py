@@ -18,6 +18,7 @@ from tests.testbed.provider import Binaries
 from tests.testbed.versions import Upstream
 
 MACHINE = Host("amd64", "debian", "trixie", cgroup_v2=True, systemd=True, file_limit=None, modules=True, swap=False)
+NEW = {"kubernetes": "1.37.1", "etcd": "3.7.1"}
 
 
 def running(control_planes: int, workers: int) -> Bed:
@@ -48,7 +49,7 @@ def upgraded(monkeypatch, tmp_path):
     monkeypatch.setattr(beds, "existing", lambda _name: saved[-1])
     monkeypatch.setattr(beds, "save", saved.append)
     monkeypatch.setattr(versions, "release", lambda _minor: ())
-    binaries = {"kubernetes": Binaries(Upstream("kubernetes", Path(), "1.37.1"), Path("/bin/1.37"), "d"), "etcd": Binaries(Upstream("etcd", Path(), "3.7.1"), Path(), "d")}
+    binaries = {name: Binaries(Upstream(name, Path(), version), Path(f"/bin/{name}"), "d") for name, version in NEW.items()}
     monkeypatch.setattr(provider, "provide", lambda *_arguments: binaries)
     monkeypatch.setattr(imagestore, "provide", lambda *_arguments: ImageStore(Path("/cache/1.37"), {"pause": "pause:3.10.2"}))
     monkeypatch.setattr(image, "node_image", lambda *_arguments: "localhost/node:2")
@@ -102,7 +103,7 @@ def test_a_worker_needs_no_images_of_the_control_plane(upgraded):
 def test_nodes_that_join_later_are_of_the_new_release(upgraded):
     bed, _ = upgraded
     assert (bed.kubernetes, bed.image, bed.image_store) == ("1.37.1", "localhost/node:2", "/cache/1.37")
-    assert bed.versions == {"kubernetes": "1.37.1", "etcd": "3.7.1"}
+    assert bed.versions == NEW
 
 
 @pytest.mark.parametrize("minor", ["1.35", "1.38"])
