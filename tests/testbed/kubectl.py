@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tests.testbed.bed import Bed, Node
-from tests.testbed.errors import BedError, CommandError
+from tests.testbed.errors import CommandError
 from tests.testbed.podman import Podman
 
 CHECK_NAMESPACE = "testbed-check"
@@ -25,16 +25,15 @@ class Kubectl:
         return self.podman.execute(self.control_plane.container, argv, stdin=stdin, timeout=timeout)
 
 
-def wait_until_answered(kubectl: Kubectl, seconds: float = 120.0) -> None:
-    """Until the apiserver calls itself ready: one that was started a moment ago forbids everything."""
+def eventually(kubectl: Kubectl, *arguments: str, seconds: float = 180.0) -> str:
+    """A command again and again until it succeeds: an apiserver that is going refuses, and one that was started a moment ago forbids everything."""
     deadline = time.monotonic() + seconds
     while True:
         try:
-            kubectl("get", "--raw=/readyz", "--request-timeout=5s")
-            return
-        except CommandError as error:
+            return kubectl(*arguments)
+        except CommandError:
             if time.monotonic() > deadline:
-                raise BedError(f"the apiserver is not ready after {seconds:.0f} s", "crictl logs on the control plane says why") from error
+                raise
         time.sleep(1)
 
 

@@ -7,7 +7,7 @@ import dataclasses
 
 from tests.testbed import bed as beds
 from tests.testbed import image, imagestore, kubeadm, kubectl, paths, provider, versions
-from tests.testbed.bed import Bed, Node
+from tests.testbed.bed import CONTROL_PLANE, Bed, Node
 from tests.testbed.cluster import Machine
 from tests.testbed.errors import BedError
 from tests.testbed.imagestore import ImageStore
@@ -87,13 +87,16 @@ def _run_kubeadm(podman: Podman, one: Node, first: Node, kubernetes: Binaries) -
         podman.execute(one.container, ["kubeadm", "upgrade", *what, ignored], timeout=1200)
 
 
-def _upgrade_kubelet(podman: Podman, one: Node, kubectl_: Kubectl, kubernetes: Binaries) -> None:
+def _upgrade_kubelet(podman: Podman, one: Node, control: Kubectl, kubernetes: Binaries) -> None:
+    """A kubelet of another minor also restarts the static pods of its node, so the apiserver may be away for some seconds."""
+    version = f"v{kubernetes.upstream.version}"
     with step(one.name, "drain, kubelet and kubectl, uncordon"):
-        kubectl.wait_until_answered(kubectl_)
-        kubectl_("drain", one.name, "--ignore-daemonsets", "--timeout=180s")
+        kubectl.eventually(control, "drain", one.name, "--ignore-daemonsets", "--timeout=60s")
         _install(podman, one, kubernetes, "kubelet", "kubectl")
         podman.execute(one.container, ["sh", "-c", "systemctl daemon-reload && systemctl restart kubelet"])
-        kubectl_("wait", f"--for=jsonpath={{.status.nodeInfo.kubeletVersion}}=v{kubernetes.upstream.version}", f"node/{one.name}", "--timeout=120s")
-        kubectl_("wait", "--for=condition=Ready", f"node/{one.name}", "--timeout=120s")
-        kubectl_("uncordon", one.name)
-
+        kubectl.eventually(control, "wait", f"--for=jsonpath={{.status.nodeInfo.kubeletVersion}}={version}", f"node/{one.name}", "--timeout=30s")
+        kubectl.eventually(control, "wait", "--for=condition=Ready", f"node/{one.name}", "--timeout=30s")
+        if one.role == CONTROL_PLANE:
+            static_pods = ("--selector=tier=control-plane", f"--field-selector=spec.nodeName={one.name}")
+            kubectl.eventually(control, "--namespace=kube-system", "wait", "--for=condition=Ready", "pods", *static_pods, "--timeout=30s")
+        kubectl.eventually(control, "uncordon", one.name)
