@@ -50,7 +50,7 @@ sanity: setup ## Develop: run ansible-test sanity, without ignores
 	@tests/sanity/run.sh
 
 integration: setup ## Develop: try bad input on a real cluster, and the collection as its users install it
-	@tests/with-bed tests $(BIN)/python -m pytest -m 'not changes_cluster and not joins' tests/integration tests/collection
+	@tests/with-bed tests $(BIN)/python -m pytest -m 'not changes_cluster and not joins and not upgrades' tests/integration tests/collection
 
 integration-long: setup ## Develop: rollback, the letter of cis-level-2, logs while kubelets change, kube-proxy's roll
 	@tests/with-bed tests-long $(BIN)/python -m pytest -m changes_cluster tests/integration
@@ -74,6 +74,12 @@ faults-long: setup ## Develop: all of these cases (hours)
 reliability: setup ## Maintain: write docs/reliability.md from the results of the fault tests
 	@$(BIN)/python -m tests.faults.reliability
 
+upgrades: setup ## Develop: upgrade a hardened cluster with kubeadm to the next minor; nothing that was hardened may be lost
+	@tests/with-bed tests-upgrade $(BIN)/python -m pytest -m upgrades tests/integration
+
+bench-requests: setup ## Maintain: what clients lose on 3+1 while it is hardened, and with all manifests edited at once; writes docs/reliability-requests.md
+	@$(BIN)/python -m tests.oracles.compare
+
 molecule: setup ## Develop: harden a real 1+1 cluster, verify it with other tools, harden it again
 	@$(BIN)/molecule test --scenario-name default
 
@@ -86,7 +92,7 @@ test: ## Use: run everything that CI runs, on real clusters (under 60 minutes on
 versions: setup ## Develop: harden a cluster of each supported minor, and one with Python 3.9: VERSIONS="1.31 1.36/bullseye"
 	@$(BIN)/python -m tests.versions
 
-test-long: test integration-long drift joins faults-long versions ## Develop: run everything that CI runs, the live tests that change a cluster, and versions
+test-long: test integration-long drift joins upgrades faults-long bench-requests versions ## Develop: run everything that CI runs, and all that takes longer (hours)
 
 demo: setup ## Use: start a real two-node cluster on this machine and harden it, with kube-bench before and after
 	@tests/demo
@@ -97,5 +103,5 @@ docs: setup ## Maintain: write the generated pages docs/controls.md and docs/var
 flags: setup ## Maintain: read flags, types and defaults from the binaries of every supported minor
 	@tools/flags/generate
 
-.PHONY: help setup collection-link lock lint unit sanity integration integration-long drift drift-short joins faults faults-long reliability molecule molecule-ha \
-  versions test test-long demo docs flags
+.PHONY: help setup collection-link lock lint unit sanity integration integration-long drift drift-short joins upgrades faults faults-long reliability bench-requests \
+  molecule molecule-ha versions test test-long demo docs flags

@@ -17,6 +17,7 @@ def pytest_configure(config: pytest.Config) -> None:
     """Our marker."""
     config.addinivalue_line("markers", "changes_cluster: the test hardens the bed; it comes after those that want a default cluster")
     config.addinivalue_line("markers", "joins: the test adds nodes to a cluster with a load balancer")
+    config.addinivalue_line("markers", "upgrades: the test upgrades the bed to the next minor")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -6,6 +6,8 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 import textwrap
 import time
 from dataclasses import dataclass
@@ -14,7 +16,7 @@ from typing import Any
 
 from tests.oracles import clients
 
-from .bed import Bed, Playbook
+from .bed import ROOT, Bed, Playbook
 
 PROFILE = "cis-level-2"
 NAMESPACE = "live"
@@ -66,6 +68,16 @@ def start_pods(bed: Bed) -> None:
     document = json.dumps({"apiVersion": "v1", "kind": "List", "items": items})
     bed.root(bed.facts["nodes"][0]["name"], f"kubectl --kubeconfig /etc/kubernetes/admin.conf apply -f - <<'END'\n{document}\nEND\n")
     bed.kubectl("-n", NAMESPACE, "wait", "--for=condition=Ready", "pods", "--all", "--timeout=120s", timeout=150)
+
+
+def bed_command(bed: Bed, *arguments: str, timeout: float = 600) -> str:
+    """One command of the test bed for this bed; a failure shows what it said."""
+    name = bed.folder.name.removeprefix(".testbed").lstrip("-") or "default"
+    argv = [sys.executable, "-m", "tests.testbed", *arguments, "--bed", name]
+    done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, timeout=timeout, check=False)
+    if done.returncode:
+        raise RuntimeError(f"{' '.join(arguments)} ended with {done.returncode}: {done.stdout}{done.stderr}")
+    return done.stdout + done.stderr
 
 
 def log_path(node: str) -> str:

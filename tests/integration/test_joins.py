@@ -1,36 +1,29 @@
 # Copyright: ninepaths contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A worker and a control plane that join a hardened cluster: prepared, joined with kubeadm, hardened without a restart."""
+"""Workers and a control plane that join a hardened cluster: not without their files, then prepared, joined with kubeadm, hardened without a restart."""
 
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
+import re
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from .bed import ROOT, Bed, Playbook
-from .live import NAMESPACE, read_report, start_pods
+from .bed import Bed, Playbook
+from .live import NAMESPACE, bed_command, read_report, start_pods
 
 pytestmark = pytest.mark.joins
 
-PLANE, WORKER = "cp4", "w9"
+PLANE, WORKER, UNPREPARED_WORKER = "cp4", "w9", "w8"
 GROUPS = {PLANE: ("kube_control_plane", "etcd"), WORKER: ("kube_node",)}
 ROLES = {PLANE: "control-plane", WORKER: "worker"}
 DOCUMENTS = "/etc/kubernetes/ninepaths"
+# Whose requests are approved, by names and addresses: it is how the new machines get their certificates.
+APPROVER = f"{DOCUMENTS}/approver.json"
 LISTED = f"cd {DOCUMENTS} && find . -exec stat --format '%n %F %a %U:%G' {{}} + | sort && find . -type f -exec sha256sum {{}} + | sort -k2"
-
-
-def grow(*arguments: str, bed: Bed) -> None:
-    """One command of the test bed; a failure shows what it said."""
-    name = bed.folder.name.removeprefix(".testbed").lstrip("-") or "default"
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.testbed", *arguments, "--bed", name], cwd=ROOT, capture_output=True, text=True, timeout=600, check=False
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +39,7 @@ def machines(bed: Bed, hardened: dict[str, str], tmp_path_factory: pytest.TempPa
     """Two machines that have not joined, in their groups; the inventory."""
     assert hardened
     for name, role in ROLES.items():
-        grow("add-node", name, "--role", role, bed=bed)
+        bed_command(bed, "add-node", name, "--role", role)
     inventory = bed.inventory
     groups = inventory["all"]["children"]
     for name, variables in groups.pop("prepared")["hosts"].items():
@@ -55,9 +48,32 @@ def machines(bed: Bed, hardened: dict[str, str], tmp_path_factory: pytest.TempPa
     return bed.write_inventory(tmp_path_factory.mktemp("inventory") / "inventory.yml", inventory)
 
 
+@dataclass(frozen=True)
+class Failure:
+    """A control plane that was joined without being prepared: what kubeadm said, what its apiserver said, and what a run said to it."""
+
+    kubeadm: str
+    apiserver: str
+    harden: Playbook
+    fingerprint: dict[str, str]
+
+
 @pytest.fixture(scope="module")
-def prepared(bed: Bed, machines: Path) -> Playbook:
-    """The machines after prepare."""
+def unprepared(bed: Bed, machines: Path) -> Failure:
+    """The join that fails; afterwards the machine is as new, as docs/join.md says."""
+    with pytest.raises(RuntimeError) as caught:
+        bed_command(bed, "add-node", PLANE, "--role", ROLES[PLANE], "--join", timeout=900)
+    log = bed.root(PLANE, "cat /var/log/pods/kube-system_kube-apiserver-*/kube-apiserver/*.log")
+    run, found = bed.playbook("harden", inventory=machines), bed.fingerprint()
+    bed.root(PLANE, "kubeadm reset --force")
+    bed.kubectl("delete", "node", PLANE)
+    return Failure(str(caught.value), log, run, found)
+
+
+@pytest.fixture(scope="module")
+def prepared(bed: Bed, machines: Path, unprepared: Failure) -> Playbook:
+    """The machines after prepare, the control plane after a join that failed for want of it."""
+    assert unprepared
     run = bed.playbook("prepare", inventory=machines)
     assert run.rc == 0, run.output
     return run
@@ -65,10 +81,10 @@ def prepared(bed: Bed, machines: Path) -> Playbook:
 
 @pytest.fixture(scope="module")
 def joined(bed: Bed, prepared: Playbook) -> dict[str, str]:
-    """The cluster after both have joined; its fingerprint."""
+    """The cluster after both have joined, and a worker that nobody has prepared; its fingerprint."""
     assert prepared
-    for name, role in ROLES.items():
-        grow("add-node", name, "--role", role, "--join", bed=bed)
+    for name, role in {**ROLES, UNPREPARED_WORKER: "worker"}.items():
+        bed_command(bed, "add-node", name, "--role", role, "--join")
     return bed.fingerprint()
 
 
@@ -103,6 +119,19 @@ def test_check_predicts_and_touches_nothing(bed: Bed, machines: Path) -> None:
     assert bed.root(PLANE, f"ls {DOCUMENTS}", check=False) == ""
 
 
+def test_without_prepare_a_control_plane_does_not_join(unprepared: Failure) -> None:
+    """kubeadm names the component, and the component the file that is not there."""
+    assert "kube-apiserver" in unprepared.kubeadm, unprepared.kubeadm
+    assert f"{DOCUMENTS}/" in unprepared.apiserver and "no such file or directory" in unprepared.apiserver, unprepared.apiserver[-2000:]
+
+
+def test_and_harden_names_the_file_and_what_to_do(unprepared: Failure, hardened: dict[str, str]) -> None:
+    assert unprepared.harden.rc != 0
+    for words in (PLANE, f"{DOCUMENTS}/", "which is not there", "kubeadm reset on it, then prepare"):
+        assert words in unprepared.harden.output, unprepared.harden.output
+    assert {node: unprepared.fingerprint[node] for node in hardened} == hardened
+
+
 def test_a_control_plane_gets_the_documents_of_another_one(bed: Bed, prepared: Playbook) -> None:
     assert prepared.changed
     assert bed.root(PLANE, LISTED) == bed.root(bed.nodes[0], LISTED)
@@ -121,15 +150,22 @@ def test_preparing_again_changes_nothing(bed: Bed, machines: Path, prepared: Pla
     assert again.rc == 0 and again.changed == 0, again.output
 
 
+def contents(fingerprint: str) -> set[str]:
+    """Files with the digest of what is in them."""
+    return {line for line in fingerprint.splitlines() if re.match(r"[0-9a-f]{64} ", line)}
+
+
 def test_only_modes_and_certificates_change(bed: Bed, joined: dict[str, str], settled: dict[str, Any]) -> None:
     found = bed.fingerprint()
     assert settled["restarts"] == {}
     assert {node: processes(found[node]) for node in found} == {node: processes(joined[node]) for node in joined}
+    changed = {line.split()[1] for node in found for line in contents(found[node]) ^ contents(joined[node])}
+    assert changed <= {APPROVER}, changed
 
 
 def test_their_serving_certificates_are_signed(bed: Bed, settled: dict[str, Any]) -> None:
     assert settled["serving_certificates"]
-    for name in ROLES:
+    for name in (*ROLES, UNPREPARED_WORKER):
         text = bed.root(name, "openssl x509 -in /var/lib/kubelet/pki/kubelet-server-current.pem -noout -subject -issuer")
         assert f"system:node:{name}" in text and "kubernetes" in text, text
 
@@ -146,7 +182,7 @@ def test_a_second_run_changes_nothing(bed: Bed, settled: dict[str, Any]) -> None
 def test_logs_and_exec_work_on_the_new_nodes(bed: Bed, settled: dict[str, Any]) -> None:
     assert settled
     start_pods(bed)
-    for name in ROLES:
+    for name in (*ROLES, UNPREPARED_WORKER):
         assert f"here-is-{name}" in bed.kubectl("-n", NAMESPACE, "logs", f"tool-{name}")
         assert bed.kubectl("-n", NAMESPACE, "exec", f"tool-{name}", "--", "echo", "came-in").strip() == "came-in"
 

@@ -1,37 +1,29 @@
 # Copyright: ninepaths contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Clients that use a cluster while something is done to it, and count what they lose.
+"""Clients that send requests while something is done to a cluster, and count what they lose.
 
-`python3 -m tests.oracles.clients --bed .testbed --out FILE [--pod-log PATH] -- COMMAND …` runs COMMAND, meanwhile reads and writes
-20 times a second through the control-plane endpoint (a new connection each), and fetches a pod's log from its node 5 times a second.
+They read and write 20 times a second through the control-plane endpoint (a new connection each), and fetch logs of pods 5 times a second.
 """
 
 from __future__ import annotations
 
-import argparse
-import base64
-import json
-import ssl
 import subprocess
-import sys
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.client import HTTPException, HTTPSConnection
+from http.client import HTTPException
+from itertools import pairwise
 from pathlib import Path
-from urllib.parse import urlsplit
 
-import yaml
+from tests.oracles.api import EXCERPT, TIMEOUT_S, Client, StatusError
 
 REQUESTS_PER_SECOND = 20.0
 LOGS_PER_SECOND = 5.0
-TIMEOUT_S = 10.0
-# Bytes of an answer that are kept: a Status says what the apiserver met at the kubelet only after its kind and the whole URL.
-EXCERPT = 400
-OBJECT = "/api/v1/namespaces/default/configmaps/ninepaths-client"
+COLLECTION = "/api/v1/namespaces/default/configmaps"
+# As many as there are writes in a second: those to one object would wait for each other on a machine that is busy, and time out.
+OBJECTS = [f"ninepaths-client-{number}" for number in range(10)]
 
 
 @dataclass(frozen=True)
@@ -45,10 +37,11 @@ class Loss:
 
 @dataclass
 class Tally:
-    """What one client sent, when, and what it lost. `started`: seconds since the epoch."""
+    """What one client sent, when, what was answered when, and what it lost. `started`: seconds since the epoch; all others count from there."""
 
     started: float = field(default_factory=time.time)
     sent: list[float] = field(default_factory=list)
+    answered: list[float] = field(default_factory=list)
     lost: list[Loss] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
@@ -62,41 +55,21 @@ class Tally:
         except (OSError, HTTPException, subprocess.SubprocessError) as error:
             with self.lock:
                 self.lost.append(Loss(round(at, 2), what, f"{type(error).__name__}: {error}"[: 2 * EXCERPT]))
+        else:
+            with self.lock:
+                self.answered.append(time.time() - self.started)
+
+    def longest_gap(self) -> float:
+        """The longest time without an answer, between the first and the last time that something was sent."""
+        times = sorted([*self.sent[:1], *self.answered])
+        times += [at for at in self.sent[-1:] if at > times[-1]]
+        return max((after - before for before, after in pairwise(times)), default=0.0)
 
     def as_dict(self) -> dict[str, object]:
         """For the result file."""
         losses = [(loss.at, loss.what, loss.cause) for loss in self.lost[:1000]]
-        return {"sent": len(self.sent), "lost": len(self.lost), "losses": losses}
-
-
-class Client:
-    """Talks to the API with the credential of a kubeconfig, a new connection for each request."""
-
-    def __init__(self, kubeconfig: Path) -> None:
-        document = yaml.safe_load(kubeconfig.read_text(encoding="utf-8"))
-        cluster, user = document["clusters"][0]["cluster"], document["users"][0]["user"]
-        self.server = urlsplit(cluster["server"])
-        self.context = ssl.create_default_context(cadata=base64.b64decode(cluster["certificate-authority-data"]).decode())
-        with tempfile.NamedTemporaryFile("wb") as pair:  # 0600, gone as soon as it was read
-            pair.write(base64.b64decode(user["client-certificate-data"]) + b"\n" + base64.b64decode(user["client-key-data"]))
-            pair.flush()
-            self.context.load_cert_chain(pair.name)
-
-    def request(self, method: str, path: str, body: object = None, content_type: str = "application/json") -> bytes:
-        """One request; raises HTTPException on a status of 400 or more, OSError on a broken connection."""
-        host, port = self.server.hostname, self.server.port
-        if host is None:
-            raise HTTPException("the kubeconfig names no server")
-        connection = HTTPSConnection(host, port, timeout=TIMEOUT_S, context=self.context)
-        try:
-            connection.request(method, path, None if body is None else json.dumps(body), {"Content-Type": content_type})
-            answer = connection.getresponse()
-            data = answer.read()
-        finally:
-            connection.close()
-        if answer.status >= 400:
-            raise HTTPException(f"{method} {path}: {answer.status} {data[:EXCERPT]!r}")
-        return data
+        counts = {"sent": len(self.sent), "answered": len(self.answered), "lost": len(self.lost)}
+        return {**counts, "longest_gap_s": round(self.longest_gap(), 2), "losses": losses}
 
 
 def _at_rate(per_second: float, action: Callable[[int], None], stop: threading.Event) -> None:
@@ -112,15 +85,14 @@ def _at_rate(per_second: float, action: Callable[[int], None], stop: threading.E
         thread.join(TIMEOUT_S + 5)
 
 
-def _prepare(client: Client) -> None:
-    """Make the object; a cluster that came up a moment ago is given a minute."""
-    body = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": OBJECT.rsplit("/", 1)[1]}}
+def create(client: Client, collection: str, body: object) -> None:
+    """Make an object; one that is there stays. A cluster that came up a moment ago is given a minute."""
     deadline = time.monotonic() + 60
     while True:
         try:
-            client.request("POST", OBJECT.rsplit("/", 1)[0], body)
+            client.request("POST", collection, body)
         except (OSError, HTTPException) as error:
-            if "409" in str(error):
+            if isinstance(error, StatusError) and error.status == 409:
                 return
             if time.monotonic() > deadline:
                 raise
@@ -130,9 +102,10 @@ def _prepare(client: Client) -> None:
 
 
 def _read_or_write(client: Client, number: int) -> object:
+    path = f"{COLLECTION}/{OBJECTS[number // 2 % len(OBJECTS)]}"
     if number % 2:
-        return client.request("GET", OBJECT)
-    return client.request("PATCH", OBJECT, {"data": {"n": str(number)}}, "application/merge-patch+json")
+        return client.request("GET", path)
+    return client.request("PATCH", path, {"data": {"n": str(number)}}, "application/merge-patch+json")
 
 
 @contextmanager
@@ -164,42 +137,14 @@ def reading_logs(bed: Path, pod_logs: Mapping[str, str]) -> Iterator[dict[str, T
 
 @contextmanager
 def reading_and_writing(bed: Path) -> Iterator[Tally]:
-    """Read and write an object 20 times a second while the block runs."""
-    client, tally = Client(bed / "kubeconfig"), Tally()
-    _prepare(client)
+    """Read and write objects 20 times a second while the block runs."""
+    client = Client(bed / "kubeconfig")
+    for name in OBJECTS:
+        create(client, COLLECTION, {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}})
+    tally = Tally()
 
     def action(number: int) -> None:
         tally.count("read" if number % 2 else "write", lambda: _read_or_write(client, number))
 
     with _running({action: REQUESTS_PER_SECOND}):
         yield tally
-
-
-def run(bed: Path, command: list[str], pod_log: str | None) -> dict[str, object]:
-    """Run `command` under load; `pod_log` is the API path of a pod's log to fetch as well."""
-    started = time.monotonic()
-    with reading_and_writing(bed) as requests, reading_logs(bed, {"logs": pod_log} if pod_log else {}) as logs:
-        print("clients  begun", flush=True)
-        done = subprocess.run(command, check=False)
-        time.sleep(3)  # what breaks right after the end counts as well
-    seconds = round(time.monotonic() - started, 1)
-    return {"rc": done.returncode, "seconds": seconds, "requests": requests.as_dict(), "logs": logs.get("logs", Tally()).as_dict()}
-
-
-def main(argv: list[str]) -> int:
-    """Command line; exits with the command's own code."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--bed", type=Path, default=Path(".testbed"))
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--pod-log", help="API path of a log, e.g. /api/v1/namespaces/kube-system/pods/kube-proxy-abcde/log?tailLines=1")
-    parser.add_argument("command", nargs="+")
-    options = parser.parse_args(argv)
-    result = run(options.bed, options.command, options.pod_log)
-    options.out.write_text(json.dumps(result, indent=1), encoding="utf-8")
-    requests, logs = result["requests"], result["logs"]
-    print(f"clients  requests {requests}  logs {logs}"[:600])
-    return int(str(result["rc"]))
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

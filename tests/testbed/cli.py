@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""python3 -m tests.testbed up|down|status|add-node|binaries|setup, from the root of the checkout."""
+"""python3 -m tests.testbed up|down|status|add-node|upgrade|binaries|setup, from the root of the checkout."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from typing import Callable
 
-from tests.testbed import cluster, host, packages, podman, provider, versions
+from tests.testbed import cluster, host, packages, podman, provider, upgrade, versions
 from tests.testbed.bed import CONTROL_PLANE, DEFAULT_BED, WORKER
 from tests.testbed.errors import BedError
 
@@ -39,6 +39,10 @@ def _add_node(arguments: argparse.Namespace) -> None:
     node = cluster.add_node(machine, arguments.bed, arguments.name, arguments.role)
     if arguments.join:
         cluster.join_node(machine, arguments.bed, node.name)
+
+
+def _upgrade(arguments: argparse.Namespace) -> None:
+    upgrade.upgrade(_machine(), arguments.bed, arguments.kubernetes, arguments.source)
 
 
 def _binaries(arguments: argparse.Namespace) -> None:
@@ -79,10 +83,11 @@ def parser() -> argparse.ArgumentParser:
     down = command("down", _down, "remove a bed and everything that belongs to it")
     status = command("status", _status, "show what runs in a bed")
     add = command("add-node", _add_node, "create a prepared node (image, ssh, containerd), or finish one that did not boot in time")
+    higher = command("upgrade", _upgrade, "upgrade a bed's cluster with kubeadm, node by node, as its documentation says")
     binaries = command("binaries", _binaries, "provide the binaries of a release in the cache, print their folders")
-    for one in (up, down, status, add):
+    for one in (up, down, status, add, higher):
         bed(one)
-    for one in (up, binaries):
+    for one in (up, higher, binaries):
         versioned(one)
     up.add_argument("--control-planes", type=int, default=1, help="1, or an odd number behind a load balancer (default: %(default)s)")
     up.add_argument("--workers", type=int, default=1, help="(default: %(default)s)")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Starts programs. Output is captured; a failure carries the end of it."""
+"""Starts programs. Output is captured; a failure carries the end of it, where the program says why."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def run(
     except subprocess.TimeoutExpired as error:
         raise CommandError(argv, -1, f"no end after {timeout:.0f} s\n{(error.stderr or b'').decode(errors='replace')}") from error
     if done.returncode != 0:
-        raise CommandError(argv, done.returncode, (done.stderr + b"\n" + done.stdout).decode(errors="replace"))
+        raise CommandError(argv, done.returncode, (done.stdout + b"\n" + done.stderr).decode(errors="replace"))
     return done.stdout.decode(errors="replace")
 
 

@@ -4,10 +4,12 @@
 from __future__ import annotations
 
 import json
+import time
 from dataclasses import dataclass
 from typing import Any
 
 from tests.testbed.bed import Bed, Node
+from tests.testbed.errors import CommandError
 from tests.testbed.podman import Podman
 
 CHECK_NAMESPACE = "testbed-check"
@@ -21,6 +23,18 @@ class Kubectl:
     def __call__(self, *arguments: str, stdin: bytes = b"", timeout: float = 300.0) -> str:
         argv = ["env", "KUBECONFIG=/etc/kubernetes/admin.conf", "kubectl", *arguments]
         return self.podman.execute(self.control_plane.container, argv, stdin=stdin, timeout=timeout)
+
+
+def eventually(kubectl: Kubectl, *arguments: str, seconds: float = 180.0) -> str:
+    """A command again and again until it succeeds: an apiserver that is going refuses, and one that was started a moment ago forbids everything."""
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            return kubectl(*arguments)
+        except CommandError:
+            if time.monotonic() > deadline:
+                raise
+        time.sleep(1)
 
 
 def wait_until_ready(kubectl: Kubectl) -> None:

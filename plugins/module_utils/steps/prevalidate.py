@@ -24,6 +24,8 @@ from ansible_collections.ninepaths.kubernetes.plugins.module_utils.steps import 
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.steps.node import LOUD, harmless
 
 SECONDS = 3
+# The present arguments get longer to come to the same end: on a busy machine they may be slower than the new ones were.
+CONTROL_SECONDS = 20
 STILL_RUNNING = (137, -9)  # timeout(1) takes itself along when it kills its group
 NOT_RUN = (124, 125, 126, 127)  # by run.RunResult and sandbox.FAILED: what was asked never came to the point
 ACCEPTED = "new arguments accepted by the running binary"
@@ -115,30 +117,30 @@ def check_start(candidate: Candidate, directory: str) -> str:
     """Start the binary for a moment in empty namespaces. Returns what to add to the verdict; raises ValidationError."""
     if candidate.mounts is None:
         return " (a trial start was left out: the job does not say what the pod mounts)"
-    found = _trial(candidate, candidate.argv, directory)
+    found = _trial(candidate, candidate.argv, directory, SECONDS)
     if found.rc in STILL_RUNNING:
         return f", which ran with them for {SECONDS} s in empty namespaces"
     if found.rc in NOT_RUN:
         return f" (a trial start is not possible on this host: {reason('', found.stderr)})"
-    control = _trial(candidate, candidate.old, directory)
+    control = _trial(candidate, candidate.old, directory, CONTROL_SECONDS)
     said = reason(found.stdout, found.stderr)
     if control.rc in STILL_RUNNING or _constant(said) != _constant(reason(control.stdout, control.stderr)):
         raise ValidationError(f"{candidate.component} does not start with its new arguments: {said or f'it ended with {found.rc}'}", ADVICE)
     return ", which starts with them in empty namespaces as far as with its present ones"
 
 
-def _trial(candidate: Candidate, argv: Sequence[str], directory: str) -> Any:
+def _trial(candidate: Candidate, argv: Sequence[str], directory: str, seconds: int) -> Any:
     binds = [mount for mount in candidate.mounts or () if os.path.exists(candidate.machine.at(mount["host_path"]))]
-    return _start(candidate, argv, directory, {"binds": binds, "scratch": scratch(argv), "system": False})
+    return _start(candidate, argv, directory, {"binds": binds, "scratch": scratch(argv), "system": False}, seconds)
 
 
-def _start(candidate: Candidate, argv: Sequence[str], directory: str, task: Mapping[str, Any]) -> Any:
+def _start(candidate: Candidate, argv: Sequence[str], directory: str, task: Mapping[str, Any], seconds: int) -> Any:
     machine, root = candidate.machine, f"{directory}/sandbox"
     if not machine.exists(root):
         machine.files.make_directory(machine.at(root), 0o700)
     task = {**task, "executable": f"/proc/{candidate.pid}/exe", "argv": list(argv), "root": root, "addresses": addresses(argv)}
-    prefix = ["timeout", "--signal=KILL", str(SECONDS), "unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "--"]
-    return machine.command([*prefix, *units.program(directory, "sandbox")], stdin=json.dumps(task).encode("utf-8"), timeout=SECONDS + 10)
+    prefix = ["timeout", "--signal=KILL", str(seconds), "unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "--"]
+    return machine.command([*prefix, *units.program(directory, "sandbox")], stdin=json.dumps(task).encode("utf-8"), timeout=seconds + 10)
 
 
 def validate_kubelet(candidate: Candidate, directory: str) -> str:
@@ -154,7 +156,7 @@ def validate_kubelet(candidate: Candidate, directory: str) -> str:
         for path in existing
         if not any(path.startswith(other + "/") for other in existing)
     ]
-    found = _start(candidate, candidate.argv, directory, {"binds": binds, "scratch": [], "system": True})
+    found = _start(candidate, candidate.argv, directory, {"binds": binds, "scratch": [], "system": True}, SECONDS)
     if found.rc in NOT_RUN:
         return f"{verdict} (a trial start is not possible on this host: {reason('', found.stderr)})"
     fault = next((line.strip() for line in (found.stdout + found.stderr).splitlines() if KUBELET_FAULTS.search(line)), "")

@@ -10,7 +10,7 @@ from typing import Any
 
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.controls.flags import ETCD
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.planning.model import Inventory, PlanError
-from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.planning.observed import APISERVER, STATIC_PODS, Host
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.planning.observed import APISERVER, OWN_DIRECTORY, STATIC_PODS, Host
 
 Hosts = Mapping[str, Host]
 
@@ -102,8 +102,7 @@ def unwell(inventory: Inventory, hosts: Hosts) -> list[PlanError]:
     for host in control_planes(inventory, hosts):
         cluster = host.cluster
         if not cluster or not cluster.get("readyz"):
-            detail = f": {cluster['detail']}" if cluster and cluster.get("detail") else ""
-            errors.append(PlanError(host.name, None, f"its apiserver is not ready{detail}", "mend it, then run again; nothing was touched"))
+            errors.append(_not_ready(host))
         if not cluster:
             continue
         for node in cluster.get("nodes") or ():
@@ -134,6 +133,22 @@ def unwell(inventory: Inventory, hosts: Hosts) -> list[PlanError]:
         for name in _false(members)
     ]
     return errors
+
+
+def _not_ready(host: Host) -> PlanError:
+    """An apiserver that is not well; where it cannot start since a document of ours is not there, that is the cause."""
+    apiserver = host.components.get(APISERVER)
+    named = [occurrence.value for _flag, occurrence in apiserver.argv.flags] if apiserver and not apiserver.runs else []
+    missing = next((path for path in named if path.startswith(f"{OWN_DIRECTORY}/") and not host.exists(path)), None)
+    if missing:
+        cause = "the manifest of its kube-apiserver names this file, which is not there, so it does not start"
+        advice = (
+            "if the machine was joined without the prepare playbook, run kubeadm reset on it, then prepare, and join it again; "
+            "otherwise copy the file from another control plane"
+        )
+        return PlanError(host.name, missing, cause, advice)
+    detail = f": {host.cluster['detail']}" if host.cluster and host.cluster.get("detail") else ""
+    return PlanError(host.name, None, f"its apiserver is not ready{detail}", "mend it, then run again; nothing was touched")
 
 
 def safe_order(names: Iterable[str], inventory: Inventory, hosts: Hosts) -> tuple[str, ...]:

@@ -375,6 +375,14 @@ class TestRefusals:
         hosts["cp2"]["cluster"] = None
         self.refused(hosts, "cp2", "apiserver is not ready")
 
+    def test_a_control_plane_that_joined_without_its_documents(self) -> None:
+        hosts = carried_out(cluster("1.36", 3, 1), planned(cluster("1.36", 3, 1)))
+        document = next(path for path in hosts["cp2"]["files"] if "/ninepaths/audit-policy-" in path)
+        hosts["cp2"]["files"][document] = {"type": "absent"}
+        hosts["cp2"]["cluster"] = None
+        hosts["cp2"]["components"]["kube-apiserver"].update(pid=None, argv=[])
+        self.refused(hosts, f"cp2: {document}", "names this file, which is not there", "prepare")
+
     def test_an_etcd_member_that_is_not_healthy(self) -> None:
         hosts = cluster("1.36", 3, 1)
         hosts["cp1"]["cluster"]["etcd"]["members"][2]["healthy"] = False
