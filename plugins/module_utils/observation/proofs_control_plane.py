@@ -45,8 +45,9 @@ READ_ONLY_PORT = 10255
 CLOSED_AFTER = 1.5  # seconds; where a firewall drops, every node takes as long
 LOCAL_PORTS = {"kube-controller-manager": 10257, "kube-scheduler": 10259}
 SAMPLE = 50
-# A Service without an endpoint refuses. An apiserver that restarts is away from its own for some seconds, until it and kube-proxy have noticed.
-SERVICE_TRIES = 5
+# A Service without an endpoint refuses. An apiserver that restarts is away from its own until kube-proxy has noticed, which asks again ever more
+# rarely, up to 30 s apart (client-go's reflector).
+SERVICE_TRIES = 15
 LOOPBACK, LOOPBACK_OF = ("127.", "::1"), {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - compared with, not bound to
 ENCRYPTED = b"k8s:enc:"
 
