@@ -111,7 +111,7 @@ class Write(Case):
 # How often each call is made while three files are written, and what can go wrong with it. More calls than here make the tests fail.
 CALLS = {
     "mkdir": ("ENOSPC", 3), "linkat": ("EMLINK", 1), "symlink": ("EROFS", 1), "rename": ("EROFS", 3), "fchmod": ("EROFS", 7),
-    "fchownat": ("EPERM", 3), "fsync": ("EIO", 26), "unlink": ("EROFS", 5), "rmdir": ("EBUSY", 2), "ftruncate": ("EIO", 2),
+    "chmod": ("EROFS", 3), "lchown": ("EPERM", 3), "fsync": ("EIO", 26), "unlink": ("EROFS", 5), "rmdir": ("EBUSY", 2), "ftruncate": ("EIO", 2),
 }  # fmt: skip
 QUICK_WRITES = {"write/fsync/12", "write/rename/2", "write/linkat/1"}
 WRITES = [

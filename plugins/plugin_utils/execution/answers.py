@@ -133,6 +133,13 @@ RECOVERED = record(
         "cause": optional(text()), "advice": optional(text()),
     }
 )  # fmt: skip
+# What stands in it is read, and named where it is not right, by rollback/past.py.
+HISTORY = record(
+    {
+        "schema": SCHEMA, "transactions": list_of(map_of(anything)), "removed": list_of(map_of(anything)), "texts": map_of(text(), SHA256),
+        "now": record({"files": map_of(anything, PATH), "accounts": map_of(anything), "units": map_of(anything), "sysctls": map_of(optional(text()))}),
+    }
+)  # fmt: skip
 EVENTS = ("begin", "step", "wait", "done", "undo", "end")
 LINE_OF_JOURNAL = {
     "seq": whole(1), "at": number, "event": one_of(*EVENTS), "step": WORD, "message": text(), "data": map_of(anything),
@@ -147,6 +154,7 @@ ANSWERS: Mapping[str, Check] = {
     "visit": record({**OBSERVATION_PARTS, "recovered": list_of(RECOVERED, 1000)}),
     "launch": record({"schema": SCHEMA, "id": WORD, "unit": WORD, "directory": PATH}),
     "follow": record({"schema": SCHEMA, "id": WORD, "lines": list_of(JOURNAL_LINE), "offset": whole(), "alive": flag, "state": STATES}),
+    "history": HISTORY,
     "recover": record({"schema": SCHEMA, "transactions": list_of(RECOVERED, 1000)}),
 }
 

@@ -19,6 +19,7 @@ from ansible_collections.ninepaths.kubernetes.plugins.module_utils import histor
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.host import lock, units
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.steps.node import Running
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.controls.settings import Settings
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.execution import answers
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.planning import approver
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.planning.model import Plan, bind
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.rollback import past
@@ -284,7 +285,9 @@ class World:
     def remembered(self, name: str) -> past.History:
         """What a host remembers."""
         self.turn = name
-        return past.parse(name, json.loads(json.dumps(history.read(Host(self, name)))))
+        told = json.loads(json.dumps(history.read(Host(self, name))))
+        answers.check("history", told)
+        return past.parse(name, told)
 
     def given(self, limit: Sequence[str] | None = None) -> Given:
         """What a rollback is planned from."""
