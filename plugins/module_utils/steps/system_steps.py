@@ -25,7 +25,7 @@ from ansible_collections.ninepaths.kubernetes.plugins.module_utils.steps.writer 
 
 ACCOUNT = re.compile(r"[a-z_][a-z0-9_-]{0,30}")
 UNIT = re.compile(r"[A-Za-z0-9:_.@-]{1,200}\.(?:service|timer|socket|path)")
-SYSCTL_VALUE = re.compile(r"[A-Za-z0-9 ._/:,|%-]{0,256}")
+SYSCTL_VALUE = re.compile(r"[A-Za-z0-9 ._/:,-]{0,256}")
 SYSCTL = re.compile(r"[a-z0-9_]+(?:[./][A-Za-z0-9_-]+)+")
 
 
