@@ -100,5 +100,5 @@ docs: setup ## Maintain: write the generated pages docs/controls.md and docs/var
 flags: setup ## Maintain: read flags, types and defaults from the binaries of every supported minor
 	@tools/flags/generate
 
-.PHONY: help setup collection-link lock lint unit fuzz sanity integration integration-long drift drift-short joins faults faults-long reliability molecule molecule-ha \
-  versions test test-long demo docs flags
+.PHONY: help setup collection-link lock lint unit fuzz sanity integration integration-long drift drift-short joins faults faults-long reliability molecule \
+  molecule-ha versions test test-long demo docs flags
