@@ -175,6 +175,8 @@ def test_a_journal_that_names_other_places_is_not_followed(root: Path, key: str)
     journal = root / directory[1:] / "journal.jsonl"
     lines = [json.loads(line) for line in journal.read_text().splitlines()]
     record = next(line["data"]["file"] for line in lines if key in line["data"].get("file", {}) and line["data"]["file"]["action"] == "replace")
+    if key == "path":  # whose other places would give it away
+        del record["stage"], record["backup"]
     record[key] = f"/../outside/{'kept' if key == 'path' else ''}"
     journal.write_text("".join(json.dumps(line) + "\n" for line in lines))
     assert bed.execute(root, directory, mode="recover")[0] == states.FAILED
