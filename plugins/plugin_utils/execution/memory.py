@@ -56,10 +56,11 @@ def _resident() -> int:
 def _end_children() -> None:
     """A worker is forked for one task of one host, so its children, and what these have started (a shell its pipeline), are that task's."""
     parents = _parents()
-    ours, found = {os.getpid()}, True
+    ours: set[int] = set()
+    found = {os.getpid()}
     while found:
-        found = {pid for pid, parent in parents.items() if parent in ours} - ours
         ours |= found
+        found = {pid for pid, parent in parents.items() if parent in ours} - ours
     for pid in ours - {os.getpid()}:
         with contextlib.suppress(OSError):
             os.kill(pid, signal.SIGKILL)
