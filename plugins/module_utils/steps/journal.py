@@ -40,7 +40,7 @@ def parse(text: bytes) -> tuple[list[Line], int]:
 
 
 def _is_line(line: Any, number: int) -> bool:
-    if not isinstance(line, dict) or line.keys() != PARTS or line["seq"] != number or line["event"] not in EVENTS:
+    if not isinstance(line, dict) or line.keys() != PARTS or line["seq"] is True or line["seq"] != number or line["event"] not in EVENTS:
         return False
     timed = isinstance(line.get("at"), (int, float)) and not isinstance(line["at"], bool)
     return timed and all(isinstance(line.get(key), kind) for key, kind in (("step", str), ("message", str), ("data", dict)))

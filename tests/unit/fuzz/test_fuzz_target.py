@@ -333,10 +333,12 @@ def test_a_job_of_any_bytes_is_read_or_named(content: bytes) -> None:
 @example(b"[" * 100_000 + b"\n")
 @example(b'{"seq": 1, "event": "end", "data": {}}\n')
 @example(json.dumps({**LINE, "more": 1}).encode() + b"\n")
+@example(json.dumps({**LINE, "seq": True}).encode() + b"\n")
 def test_lines_of_a_journal_count_as_far_as_they_are_whole(text: bytes) -> None:
     lines, size = journal.parse(text)
     assert size <= len(text) and journal.parse(text[:size]) == (lines, size)
     assert [line["seq"] for line in lines] == list(range(1, len(lines) + 1)) and all(line.keys() == LINE.keys() for line in lines)
+    assert not any(line["seq"] is True for line in lines)
     journal.state(lines), journal.end(lines)
 
 

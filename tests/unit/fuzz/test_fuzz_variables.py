@@ -41,7 +41,7 @@ KNOWLEDGE = Knowledge(all_flags())
 HOST = hosts_of(cluster(), KNOWLEDGE)["cp1"]
 
 
-@examples(150)
+@examples(60)
 @given(changed_data([GOOD]))
 @example({"ninepaths_overrides": {"audit-log-path": "a\nb"}})
 @example({"ninepaths_overrides": {"audit-log-path": "/a\x00b"}})
