@@ -134,6 +134,12 @@ def test_a_time_that_cannot_be_is_none(number: str) -> None:
         observed()
 
 
+def test_a_certificate_without_an_absolute_path_is_named() -> None:
+    path = "/var/lib/kubelet/config.yaml"
+    with WORLD.with_files({path: WORLD.files[path].replace(b"clientCAFile: /etc", b"clientCAFile: etc")}):
+        assert "etc/kubernetes/pki/ca.crt" in [problem["file"] for problem in observed()["problems"]]
+
+
 @examples(60)
 @given(changed_text([WORLD.run.answers["systemctl"]]))
 def test_whatever_systemd_says_it_is_an_observation(text: str) -> None:
