@@ -46,6 +46,9 @@ lint: setup ## Develop: check style and types (ruff, mypy, yamllint, shellcheck,
 unit: setup ## Develop: run the unit and property tests; needs no cluster
 	@$(BIN)/python -m pytest tests/unit
 
+fuzz: setup ## Develop: hostile input with forty times as many examples of each property as in `make unit`
+	@NINEPATHS_FUZZ=40 $(BIN)/python -m pytest tests/unit/fuzz
+
 sanity: setup ## Develop: run ansible-test sanity, without ignores
 	@tests/sanity/run.sh
 
@@ -92,7 +95,7 @@ test: ## Use: run everything that CI runs, on real clusters (under 60 minutes on
 versions: setup ## Develop: harden a cluster of each supported minor, and one with Python 3.9: VERSIONS="1.31 1.36/bullseye"
 	@$(BIN)/python -m tests.versions
 
-test-long: test integration-long drift joins upgrades faults-long bench-requests versions ## Develop: run everything that CI runs, and all that takes longer (hours)
+test-long: test fuzz integration-long drift joins upgrades faults-long bench-requests versions ## Develop: run everything that CI runs, and all that takes longer (hours)
 
 demo: setup ## Use: start a real two-node cluster on this machine and harden it, with kube-bench before and after
 	@tests/demo
@@ -103,5 +106,5 @@ docs: setup ## Maintain: write the generated pages docs/controls.md and docs/var
 flags: setup ## Maintain: read flags, types and defaults from the binaries of every supported minor
 	@tools/flags/generate
 
-.PHONY: help setup collection-link lock lint unit sanity integration integration-long drift drift-short joins upgrades faults faults-long reliability bench-requests \
+.PHONY: help setup collection-link lock lint unit fuzz sanity integration integration-long drift drift-short joins upgrades faults faults-long reliability bench-requests \
   molecule molecule-ha versions test test-long demo docs flags

@@ -289,7 +289,9 @@ def _certificates(seen: Collection, kubelet: Mapping[str, Any] | None, component
         paths += [path for path in (layout.top_level(text, key) for key in ("clientCAFile", "tlsCertFile")) if path]
     paths += [path for argv in argvs for path in layout.certificate_paths(argv)]
     for path in [*dict.fromkeys(paths), *layout.KUBECONFIGS]:
-        if seen.describe(path)["type"] != "absent":
+        if not path.startswith("/"):
+            seen.problem(path, "a certificate's file without an absolute path, which cannot be looked at", "name it by its absolute path")
+        elif seen.describe(path)["type"] != "absent":
             seen.certificate(path)
 
 

@@ -50,7 +50,7 @@ def _one(machine: Machine, name: str, replaced: Mapping[str, Any]) -> dict[str, 
     run = next((line["data"].get("run") for line in journal.lines if line["event"] == "begin"), None)
     return {
         "id": name,
-        "run": run,
+        "run": run if isinstance(run, str) else None,
         "state": state,
         "healthy": data.get("healthy"),
         "cause": data.get("cause"),

@@ -16,6 +16,8 @@ from collections.abc import Callable, Iterator
 from functools import lru_cache
 from typing import Any
 
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.host.plain import HALF
+
 try:
     import yaml
 except ImportError as error:  # reported when something is read, so that importing this module always works
@@ -102,6 +104,8 @@ def _parse(text: str, finish: Callable[[Any, Any], Any]) -> Any:
         raise YamlError(f"is longer than {MAX_CHARACTERS} characters")
     if text.startswith("\ufeff"):
         raise YamlError("begins with a byte order mark", 1)
+    if HALF.search(text):
+        raise YamlError("holds a text that is not valid UTF-8")
     loader = _loader()(text)
     try:
         _refuse_depth(text)

@@ -82,6 +82,7 @@ def forms(value: bytes) -> dict[str, bytes]:
         return found
     found["URL"] = quote(words, safe="").encode()
     found["JSON"] = json.dumps(words)[1:-1].encode()
+    found["JSON that is not ASCII"] = json.dumps(words, ensure_ascii=False)[1:-1].encode()
     found["JSON in JSON"] = json.dumps(json.dumps(words)[1:-1])[1:-1].encode()
     return found
 

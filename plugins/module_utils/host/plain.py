@@ -11,6 +11,8 @@ from typing import Any
 PORTS = 1 << 16
 # C0 and C1 controls, what breaks lines or turns their direction, and halves of a character that no encoding can write.
 CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+# Such a half alone: JSON can spell it, and Ansible makes it of bytes that are no UTF-8.
+HALF = re.compile("[\ud800-\udfff]")
 _SPARED = frozenset("\n\t")
 
 

@@ -15,6 +15,7 @@ import sys
 from collections.abc import Collection, Iterable
 from typing import NamedTuple
 
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.host import plain
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.host.files import Host, read_bytes
 
 PROC_LIMIT = 4 << 20
@@ -54,7 +55,9 @@ def boot_time(host: Host) -> float:
     """When the kernel started, in whole unix seconds; raises OSError or ValueError."""
     for line in text_of(host, "/proc/stat").splitlines():
         if line.startswith("btime "):
-            return float(line[6:])
+            found = plain.number(line[6:].strip())
+            if found is not None:
+                return float(found)
     raise ValueError("/proc/stat has no btime")
 
 
@@ -64,8 +67,10 @@ def process(host: Host, pid: int, booted: float) -> Process | None:
         argv = read_bytes(host.real(f"/proc/{pid}/cmdline"), PROC_LIMIT)
         status = text_of(host, f"/proc/{pid}/stat")
         executable = os.readlink(host.real(f"/proc/{pid}/exe"))
-        ticks = int(status[status.rindex(")") + 1 :].split()[19])  # field 22; the name before it may hold anything
+        ticks = plain.number(status[status.rindex(")") + 1 :].split()[19])  # field 22; the name before it may hold anything
     except (OSError, ValueError, IndexError):
+        return None
+    if ticks is None:
         return None
     words = argv.decode("utf-8", "replace").split("\0")[:-1]
     return Process(pid, words, booted + ticks / os.sysconf("SC_CLK_TCK"), executable)

@@ -89,7 +89,7 @@ def parse(data: Mapping[str, Any]) -> FileChange:
 
 def is_plain_path(path: str) -> bool:
     """Whether a path is absolute and says where it leads: no `..`, no `//`, not the root."""
-    return path.startswith("/") and posixpath.normpath(path) == path and "\0" not in path and path != "/"
+    return posixpath.normpath(path) == path and path != "/" and path.startswith("/") and not path.startswith("//") and "\0" not in path
 
 
 def _content(path: str, kind: str, text: Any) -> bytes | None:

@@ -15,6 +15,7 @@ from ansible_collections.ninepaths.kubernetes.plugins.module_utils.steps import 
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.wire import strict_json
 
 EVENTS = ("begin", "step", "wait", "done", "undo", "end")
+PARTS = frozenset({"seq", "at", "event", "step", "message", "data"})
 LIMIT, LINE_LIMIT = 1 << 24, 1 << 22  # bytes of a journal, and of one line
 Line = dict[str, Any]
 
@@ -39,7 +40,7 @@ def parse(text: bytes) -> tuple[list[Line], int]:
 
 
 def _is_line(line: Any, number: int) -> bool:
-    if not isinstance(line, dict) or line.get("seq") != number or line.get("event") not in EVENTS:
+    if not isinstance(line, dict) or line.keys() != PARTS or line["seq"] is True or line["seq"] != number or line["event"] not in EVENTS:
         return False
     timed = isinstance(line.get("at"), (int, float)) and not isinstance(line["at"], bool)
     return timed and all(isinstance(line.get(key), kind) for key, kind in (("step", str), ("message", str), ("data", dict)))

@@ -29,8 +29,8 @@ STEPS: dict[str, Callable[[Mapping[str, Any], Context, str], Step]] = {
 
 def build(context: Context) -> list[Step]:
     """The job's steps, in order. Raises JobError for an unknown one, and for a job that restarts the kubelet and changes a static pod."""
-    operations = [step.get("op") for step in context.job["steps"]]
-    unknown = [str(op) for op in operations if op not in STEPS]
+    operations = [str(step.get("op")) for step in context.job["steps"]]
+    unknown = [op for op in operations if op not in STEPS]
     if unknown:
         raise JobError(f"step {unknown[0]!r} is none of {', '.join(STEPS)}")
     if "kubelet" in operations and "static_pods" in operations:

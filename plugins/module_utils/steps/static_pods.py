@@ -19,7 +19,7 @@ from ansible_collections.ninepaths.kubernetes.plugins.module_utils.steps import 
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.steps.context import Context, after
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.steps.node import Running
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.steps.system_steps import restore
-from ansible_collections.ninepaths.kubernetes.plugins.module_utils.wire.probes import Answer
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.wire.probes import Answer, require_form
 
 APISERVER, ETCD = "kube-apiserver", "etcd"
 LAST = ("kube-controller-manager", "kube-scheduler")
@@ -38,6 +38,20 @@ UNAUTHORIZED, CREDENTIAL_WANTED = 401, 10.0
 COMES_BACK = 30.0
 
 
+def _require_form(component: str, change: Mapping[str, Any]) -> None:
+    """What is used after the first restart has its form before it. Raises TypeError and the like, which the caller puts into words."""
+    argv = change["argv"]
+    if not isinstance(argv, list) or not argv or not all(isinstance(word, str) for word in argv):
+        raise TypeError(f"argv of {component} is no list of texts")
+    for probe in (*change["probes"].values(), *(change.get("old_probes") or {}).values()):
+        require_form(probe)
+    for place in (mount[key] for mount in change.get("mounts") or () for key in ("path", "host_path")):
+        if not isinstance(place, str):
+            raise TypeError(f"a mount of {component} has no path")
+    if not isinstance(change.get("old") or {}, Mapping):
+        raise TypeError(f"what {component} was is no object")
+
+
 class StaticPods:
     """The static_pods step of a job."""
 
@@ -48,6 +62,8 @@ class StaticPods:
         if unknown or not self.changes:
             raise JobError(f"static_pods: {', '.join(unknown) or 'no component'} is none of {', '.join(COMPONENTS)}")
         self.files = {component: changes.parse(change["file"]) for component, change in self.changes.items()}
+        for component, change in self.changes.items():
+            _require_form(component, change)
         self.before: dict[str, Running] = {}
 
     # --- forward -----------------------------------------------------------------------------------------------------------

@@ -22,7 +22,7 @@ from ansible_collections.ninepaths.kubernetes.plugins.module_utils.steps.context
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.steps.writer import parse_all
 
 UNIT = re.compile(r"[A-Za-z0-9:_.@-]{1,200}\.(?:service|timer|socket|path)")
-SYSCTL_VALUE = re.compile(r"[A-Za-z0-9 ._/:,|%-]{0,256}")
+SYSCTL_VALUE = re.compile(r"[A-Za-z0-9 ._/:,-]{0,256}")
 # What is done to a unit: the question whether it is so, and the answer where there is something to do.
 VERBS = {"stop": ("is-active", True), "disable": ("is-enabled", True), "enable": ("is-enabled", False), "start": ("is-active", False)}
 SYSCTL = re.compile(r"[a-z0-9_]+(?:[./][A-Za-z0-9_-]+)+")

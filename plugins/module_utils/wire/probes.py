@@ -24,6 +24,14 @@ class Answer(NamedTuple):
     status: int | None = None
 
 
+def require_form(probe: Mapping[str, Any]) -> None:
+    """Raise TypeError, ValueError or KeyError for what is no probe."""
+    if not isinstance(probe, Mapping):
+        raise TypeError("a probe is no object")
+    int(probe["port"])
+    float(probe.get("timeout_s") or 1)
+
+
 def perform(probe: Mapping[str, Any]) -> Answer:
     """Perform one probe. Never raises for what the other side does; a redirect counts as success and is not followed."""
     host, port, path = str(probe.get("host") or "127.0.0.1"), int(probe["port"]), str(probe.get("path") or "/")

@@ -9,8 +9,9 @@ import datetime
 import ipaddress
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.host.plain import HALF
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.controls.controls import PATHS, PROFILES, Literal
 
 PREFIX = "ninepaths_"
@@ -60,6 +61,9 @@ class Settings:
 
         Other variables are not looked at. Raises SettingsError with every problem found.
         """
+        broken = [PREFIX + one.name for one in fields(cls) if _is_broken(variables.get(PREFIX + one.name))]
+        if broken:  # told alone: every other sentence could quote such a text, and nobody could print it
+            raise SettingsError(tuple(f"{name}: holds a text that is not valid UTF-8; write it again, as UTF-8" for name in broken))
         return _Parser(variables).settings()
 
 
@@ -185,6 +189,15 @@ class _Parser:
             else:
                 found[node] = tuple(str(address) for address in addresses)
         return found
+
+
+def _is_broken(value: object) -> bool:
+    """Whether a text in it holds half a character, which no file can hold."""
+    if isinstance(value, str):
+        return HALF.search(value) is not None
+    if isinstance(value, Mapping):
+        return any(_is_broken(part) for item in value.items() for part in item)
+    return isinstance(value, (list, tuple)) and any(_is_broken(item) for item in value)
 
 
 def _kind(value: object) -> str:

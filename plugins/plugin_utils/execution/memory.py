@@ -54,9 +54,22 @@ def _resident() -> int:
 
 
 def _end_children() -> None:
-    """A worker is forked for one task of one host, so its children are that task's."""
-    own = str(os.getpid())
+    """A worker is forked for one task of one host, so its children, and what these have started (a shell its pipeline), are that task's."""
+    parents = _parents()
+    ours: set[int] = set()
+    found = {os.getpid()}
+    while found:
+        ours |= found
+        found = {pid for pid, parent in parents.items() if parent in ours} - ours
+    for pid in ours - {os.getpid()}:
+        with contextlib.suppress(OSError):
+            os.kill(pid, signal.SIGKILL)
+
+
+def _parents() -> dict[int, int]:
+    """The parent of every process."""
+    found = {}
     for folder in PROC.iterdir():
-        with contextlib.suppress(OSError, IndexError):
-            if folder.name.isdigit() and (folder / "stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()[1] == own:
-                os.kill(int(folder.name), signal.SIGKILL)
+        with contextlib.suppress(OSError, IndexError, ValueError):
+            found[int(folder.name)] = int((folder / "stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()[1])
+    return found

@@ -10,10 +10,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from effort import FACTOR
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[1] / name) for name in ("plugin_utils", "module_utils")]
-# A search that takes hours is a defect, however fast the machine; no test here takes a hundredth of this.
-HANGS_AFTER_S = 3600 if "long" in sys.argv else 900
+# A search that takes hours is a defect, however fast the machine; no test here takes a tenth of this.
+HANGS_AFTER_S = 900 * FACTOR
 
 
 @pytest.fixture(autouse=True)

@@ -14,10 +14,13 @@ from typing import Any
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.execution import bundle
 
 ROOT = Path(__file__).resolve().parents[3]
-# Reads the program, finds out which one it is, and prints what lies beside it.
+# Reads the program, finds out which one it is, and prints what lies beside it. A module of Ansible's own is run.
 INTERPRETER = """#!{python}
-import os, re, sys
-entry = re.findall(r"module_utils\\.(\\w+)'", sys.stdin.read().rsplit("PRELUDE['execute']", 1)[-1])[0]
+import os, re, subprocess, sys
+program = sys.stdin.read()
+if "PRELUDE['execute']" not in program:
+    sys.exit(subprocess.run([sys.executable, "-"], input=program, text=True).returncode)
+entry = re.findall(r"module_utils\\.(\\w+)'", program.rsplit("PRELUDE['execute']", 1)[-1])[0]
 folder = os.path.dirname(os.path.abspath(sys.argv[0]))
 with open(os.path.join(folder, "asked"), "a") as log:
     log.write(entry + "\\n")
@@ -47,8 +50,8 @@ class FakeHosts:
 
     def answer(self, host: str, entry: str, document: Any) -> None:
         """Let a host answer a program with a document, or with bytes that are none."""
-        framed = f"{bundle.BEGIN}\n{json.dumps(document)}\n{bundle.END}\n".encode()
-        (self.folder / host / entry).write_bytes(document if isinstance(document, bytes) else framed)
+        framed = document if isinstance(document, bytes) else f"{bundle.BEGIN}\n{json.dumps(document)}\n{bundle.END}\n".encode()
+        (self.folder / host / entry).write_bytes(framed)
 
     def asked(self, host: str) -> list[str]:
         """The programs that a host was sent."""

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.host.plain import CONTROL, visible
-from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.execution import answers, bundle, stages
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.execution import answers, bundle, second_look
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.execution.shapes import ShapeError
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.planning.model import Plan, PlanErrors
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.reporting import differences, report, terminal
@@ -86,7 +86,8 @@ def told(hosts: Cluster) -> list[str]:
     built = report.build(facts, all_controls(), done)
     json.dumps(built, ensure_ascii=False, allow_nan=False).encode("utf-8")
     assert "/" not in report.folder_name(str(built["cluster"]["name"])) and report.folder_name(str(built["cluster"]["name"])) not in ("", ".", "..")
-    stages.surprises(done, done)
+    texts = second_look.documents(hosts, sorted(hosts))
+    assert second_look.surprises(done, done, [], texts, texts) == [] and second_look.given_up(done, done) == []
     lines = [*terminal.plan_lines(done, report.tally(built)), *terminal.report_lines(built, "path")]
     return [line.text for line in [*lines, *differences.lines(differences.texts(done, all_controls()))]]
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -122,6 +123,23 @@ def test_whatever_the_files_hold_it_is_an_observation(data: st.DataObject) -> No
         observed()
 
 
+@pytest.mark.parametrize("number", ["1e999", "9" * 400, "nan", "-1"])
+def test_a_time_that_cannot_be_is_none(number: str) -> None:
+    """JSON has no word for infinity, and no float holds the second."""
+    ticks = f"50 (a) S 1 {'0 ' * 17}{number} 0"
+    with WORLD.with_files({"/proc/stat": f"btime {number}\n".encode(), "/proc/50/stat": ticks.encode()}):
+        with pytest.raises(ValueError, match="no btime"):
+            processes.boot_time(WORLD.node.host)
+        assert processes.process(WORLD.node.host, 50, 0.0) is None
+        observed()
+
+
+def test_a_certificate_without_an_absolute_path_is_named() -> None:
+    path = "/var/lib/kubelet/config.yaml"
+    with WORLD.with_files({path: WORLD.files[path].replace(b"clientCAFile: /etc", b"clientCAFile: etc")}):
+        assert "etc/kubernetes/pki/ca.crt" in [problem["file"] for problem in observed()["problems"]]
+
+
 @examples(60)
 @given(changed_text([WORLD.run.answers["systemctl"]]))
 def test_whatever_systemd_says_it_is_an_observation(text: str) -> None:
@@ -150,7 +168,7 @@ def test_a_document_that_is_too_large_is_named(filler: bytes, size: int) -> None
 @example("token:" + "\n" * (1 << 18))
 def test_a_text_has_secrets_or_none(text: str) -> None:
     found = secrets.found_in(text)
-    assert found is None or 0 < len(found) <= len(text)
+    assert found is None or 0 < len(found) <= max(len(text), 64)  # a word of ours, or of the text
     secrets.masked(text.split())
     node.harmless(text)
 
@@ -275,6 +293,34 @@ def test_a_job_of_any_shape_is_carried_out_or_refused(data: st.DataObject) -> No
             assert "does not expect" not in end["data"]["cause"], end
 
 
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [(("op",), ["static_pods"]), (("changes", "etcd", "argv"), None), (("changes", "etcd", "argv"), []), (("changes", "etcd", "probes", "readiness"), [1])],
+)
+def test_a_step_of_another_form_is_refused_before_anything_is_touched(place: tuple[str, ...], value: Any) -> None:
+    with host() as (root, directory):
+        path = Path(f"{root}{directory}/job.json")
+        job = json.loads(path.read_text())
+        part = job["steps"][1]
+        for key in place[:-1]:
+            part = part[key]
+        part[place[-1]] = value
+        path.write_text(json.dumps(job))
+        before = bed.tree(root)
+        assert bed.execute(root, directory)[0] == states.UNDONE and bed.tree(root) == before
+        lines = journal.parse(Path(f"{root}{directory}/journal.jsonl").read_bytes())[0]
+        assert re.search("not of the form that this version knows|is none of", lines[-1]["data"]["cause"]) and not any("file" in line["data"] for line in lines)
+
+
+def test_a_journal_whose_run_is_no_text_is_undone() -> None:
+    with host() as (root, directory):
+        interrupted(root, directory, 34)
+        path = Path(f"{root}{directory}/journal.jsonl")
+        path.write_text(path.read_text().replace('"run":"r1"', '"run":["r1"]', 1))
+        all_entries(root, directory)
+        assert journal.parse(path.read_bytes())[0][-1]["data"]["state"] == states.UNDONE
+
+
 @examples(60)
 @given(changed_bytes([b'{"schema": 1, "steps": []}']))
 @example(b"[" * 100_000)
@@ -292,10 +338,13 @@ def test_a_job_of_any_bytes_is_read_or_named(content: bytes) -> None:
 @given(changed_bytes([json.dumps(LINE).encode() + b"\n" + json.dumps({**LINE, "seq": 2}).encode() + b"\n"]))
 @example(b"[" * 100_000 + b"\n")
 @example(b'{"seq": 1, "event": "end", "data": {}}\n')
+@example(json.dumps({**LINE, "more": 1}).encode() + b"\n")
+@example(json.dumps({**LINE, "seq": True}).encode() + b"\n")
 def test_lines_of_a_journal_count_as_far_as_they_are_whole(text: bytes) -> None:
     lines, size = journal.parse(text)
     assert size <= len(text) and journal.parse(text[:size]) == (lines, size)
-    assert [line["seq"] for line in lines] == list(range(1, len(lines) + 1))
+    assert [line["seq"] for line in lines] == list(range(1, len(lines) + 1)) and all(line.keys() == LINE.keys() for line in lines)
+    assert not any(line["seq"] is True for line in lines)
     journal.state(lines), journal.end(lines)
 
 

@@ -9,6 +9,7 @@ import json
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
 from ansible_collections.ninepaths.kubernetes.plugins.action import kubelet_config, static_pod
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.controls import variables
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.controls.flags import FlagDataError
@@ -34,11 +35,13 @@ GOOD = {
     "ninepaths_node_addresses": {"w1": ["10.0.0.1", "w1.example.com"]},
     "ninepaths_fail_on": "never",
 }
+# What Ansible makes of bytes that are no UTF-8.
+BROKEN = "a\udcff"
 KNOWLEDGE = Knowledge(all_flags())
 HOST = hosts_of(cluster(), KNOWLEDGE)["cp1"]
 
 
-@examples(150)
+@examples(60)
 @given(changed_data([GOOD]))
 @example({"ninepaths_overrides": {"audit-log-path": "a\nb"}})
 @example({"ninepaths_overrides": {"audit-log-path": "/a\x00b"}})
@@ -61,6 +64,29 @@ def test_settings_are_read_and_planned_with_or_refused(given_: Any) -> None:
         assert all(error.cause and error.advice for error in errors.errors)
         return
     json.dumps(made.as_dict()).encode()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("overrides", {"audit-log-path": BROKEN}),
+        ("overrides", {BROKEN: "x"}),
+        ("enable", ["always-pull-images", BROKEN]),
+        ("profile", BROKEN),
+        ("waivers", [{"control": "event-rate-limit", "reason": BROKEN}]),
+        ("node_addresses", {"w1": [BROKEN]}),
+    ],
+)
+def test_a_setting_that_is_no_unicode_is_named_and_not_quoted(name: str, value: Any) -> None:
+    with pytest.raises(SettingsError) as refusal:
+        Settings.parse({**GOOD, f"ninepaths_{name}": value})
+    assert refusal.value.problems == (f"ninepaths_{name}: holds a text that is not valid UTF-8; write it again, as UTF-8",)
+
+
+@pytest.mark.parametrize("text", [BROKEN, "\ud800"])
+def test_a_text_of_a_task_that_is_no_unicode_is_refused(text: str) -> None:
+    wished(static_pod.ActionModule, {"component": "kube-apiserver", "flags": {"audit-log-path": text}, "absent": [], "mounts": []})
+    wished(kubelet_config.ActionModule, {"fields": {"clusterDomain": text}, "absent": []})
 
 
 @examples(150)

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.host.plain import CONTROL
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.execution import answers, bundle
 from factories import Cluster, hardened
@@ -91,7 +90,6 @@ def test_a_check_with_differences_shows_a_template_as_text(lies: Lies) -> None:
     done = lies.hosts.play(ROOT / "playbooks" / "harden.yml", "--check", "--diff", "-vvvv")
     lies.check(done)
     assert done.returncode == 2, done.stdout
-    assert "\\x1b" not in done.stdout.split("# cp1: /etc/kubernetes/manifests/kube-apiserver.yaml")[0] or True
     assert [path.name for path in (lies.hosts.folder / "reports").iterdir()] != []
     assert lies.hosts.asked("cp1") == ["observe"]
 
@@ -166,10 +164,10 @@ def test_what_a_play_registers_is_never_templated_again(lies: Lies) -> None:
     lies.hosts.answer("w1", "visit", {**host, "recovered": [recovered]})
     play = lies.hosts.folder / "play.yml"
     play.write_text(REGISTERED)
-    yaml.safe_load(REGISTERED)
     done = lies.hosts.play(play, "--diff", "-vvv")
-    # The interpreter lies to Ansible's own modules as well, so the play ends there at the latest.
     lies.check(done)
+    assert "ok=7 " in done.stdout and "failed=1" in done.stdout, done.stdout
+    assert LITERAL in (lies.hosts.folder / "written").read_text()
 
 
 def test_what_a_transaction_says_is_text(lies: Lies) -> None:
