@@ -69,7 +69,8 @@ class Run:
             raise AssertionError(f"the run has not ended within {seconds:g} s:\n{self.output()}") from None
         finally:
             said = self.output()
-            shutil.rmtree(self.directory, ignore_errors=True)  # a connection that stays open for a while still has its socket there
+            self.kill_ssh()  # they would stay open for half an hour, and each is a session on its node
+            shutil.rmtree(self.directory, ignore_errors=True)  # a connection that has just been ended may still have its socket there
         return Playbook(code, said)
 
 

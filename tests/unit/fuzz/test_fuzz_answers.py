@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import hashlib
 import json
@@ -15,9 +16,10 @@ import pytest
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.host.plain import CONTROL, visible
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.execution import answers, bundle, second_look
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.execution.shapes import ShapeError
-from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.planning.model import Plan, PlanErrors
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.planning.model import Plan, PlanError, PlanErrors
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.reporting import differences, report, terminal
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.reporting.progress import Progress
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.rollback import past
 from effort import examples
 from factories import NOW, Cluster, all_controls, cluster, hardened, planned
 from hypothesis import example, given
@@ -28,6 +30,27 @@ REFUSED = (bundle.ProgramError, ShapeError)
 PROOF = {
     "id": "kubelet_to_apiserver", "path": 2, "aspect": "allowed", "kind": "allowed", "from": "w1", "to": "apiserver", "passed": False, "at": NOW,
     "evidence": {"request": "GET /", "expected": "200", "refusal": "no answer in time"}, "fingerprint": "0" * 64,
+}  # fmt: skip
+FOUND = {"type": "file", "sha256": "ab" * 32, "mode": "0600", "uid": 0, "gid": 0, "target": None}
+EFFECTS = [
+    {"kind": "file", "op": "files", "path": "/etc/a", "action": "replace", "component": None, "argv": None, "before": FOUND, "after": FOUND,
+     "backup": {"path": "/var/lib/ninepaths/transactions/t/backup/00001", "sha256": "ab" * 32}, "controls": ["a"]},
+    {"kind": "account", "name": "etcd", "home": "/var/lib/etcd", "made": ["user", "group"], "controls": []},
+    {"kind": "unit", "unit": "a.timer", "verb": "enable", "controls": []},
+    {"kind": "sysctl", "key": "vm.panic_on_oom", "before": "1", "after": "0", "controls": []},
+    {"kind": "object", "namespace": "kube-system", "name": "kube-proxy", "before": {"a": None}, "after": {"a": "b"}, "annotation": None, "controls": []},
+]  # fmt: skip
+HISTORY = {
+    "schema": 1,
+    "transactions": [
+        {"id": "t", "run": "r", "wave": "files", "number": 1, "at": 1.0, "state": "committed", "takes_back": [], "problem": None, "effects": EFFECTS}
+    ],
+    "removed": [{"id": "s", "run": "q", "wave": "files", "number": 0, "at": None, "state": "committed"}],
+    "now": {
+        "files": {"/etc/a": {**FOUND, "owner": "root", "group": "root", "entries": [], "problem": None}}, "accounts": {"etcd": {"user": {"uid": 1, "gid": 1}}},
+        "units": {"a.timer": {"enabled": True, "active": False}}, "sysctls": {"vm.panic_on_oom": None},
+    },
+    "texts": {"ab" * 32: "a"},
 }  # fmt: skip
 LINES = [
     {"seq": 1, "at": 1.0, "event": "begin", "step": "", "message": "transaction x", "data": {"run": "r"}},
@@ -177,6 +200,10 @@ def test_markers_inside_a_string_are_a_string(inside: str) -> None:
     assert bundle.parse(framed(json.dumps({"a": inside}))) == {"a": inside}
 
 
+def test_the_history_that_is_changed_at_random_is_one() -> None:
+    assert len(past.parse("cp1", HISTORY).transactions[0].effects) == len(EFFECTS)
+
+
 @pytest.mark.parametrize("entry", sorted(answers.ANSWERS))
 @examples(40)
 @given(data=st.data())
@@ -187,12 +214,16 @@ def test_no_answer_comes_in_that_is_not_of_its_form(entry: str, data: st.DataObj
         "launch": {"schema": 1, "id": "t", "unit": "u.service", "directory": "/var/lib/x"},
         "follow": {"schema": 1, "id": "t", "lines": LINES, "offset": 9, "alive": True, "state": "open"},
         "recover": {"schema": 1, "transactions": []},
+        "history": HISTORY,
     }[entry]
     answers.check(entry, good)
     try:
         found = heard(entry, data.draw(changed_data([good])))
     except REFUSED:
         return
+    if entry == "history":
+        with contextlib.suppress(PlanError):  # it names the host
+            past.parse("cp1", found)
     if entry == "follow":
         progress = Progress("cp1")
         check_lines([line.text for entry_line in found["lines"] for line in progress.add(entry_line)])

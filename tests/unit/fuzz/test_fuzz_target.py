@@ -16,7 +16,7 @@ from typing import Any
 
 import engine_bed as bed
 import pytest
-from ansible_collections.ninepaths.kubernetes.plugins.module_utils import approver, follow, launch, observe, recover, transaction
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils import approver, follow, keeping, launch, observe, recover, transaction
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.cluster.api import ApiError, credential
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.host import kubelet, lock, mounts, processes
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.host.failures import JobError, TransactionError
@@ -246,7 +246,7 @@ def all_entries(root: Path, directory: str) -> None:
         launch.launch(bed.FakeMachine(root), {"job": {"id": "t2", "steps": []}, "program": ""})
     except TransactionError as error:
         assert error.cause and error.advice
-    launch.prune(bed.FakeMachine(root))
+    keeping.prune(bed.FakeMachine(root))
 
 
 @examples(40)

@@ -11,7 +11,7 @@ from typing import Any
 
 import engine_bed as bed
 import pytest
-from ansible_collections.ninepaths.kubernetes.plugins.module_utils import launch
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils import keeping
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.host import files, lock
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.host.failures import JobError, PreconditionError, TransactionError
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.host.files import Host
@@ -140,16 +140,16 @@ def test_owner_and_mode_are_set_where_a_component_owns_the_directory_and_on_noth
 def test_a_link_among_the_transactions_is_none_and_is_not_emptied(root: Path) -> None:
     base = root / lock.TRANSACTIONS[1:]
     for number in range(12):
-        bed.lay(root, [], name=f"t{number:02}")
+        bed.lay(root, [], name=f"t{number:02}", run=f"r{number:02}")
         (base / f"t{number:02}" / "journal.jsonl").write_text(bed.json.dumps({
             "seq": 1, "at": 1.0, "event": "end", "step": "", "message": "", "data": {"state": states.COMMITTED},
         }) + "\n")  # fmt: skip
     (base / "t00" / "led").symlink_to(root.parent / "outside")
     (base / "linked").symlink_to(root.parent / "outside")
     machine = bed.FakeMachine(root)
-    assert "linked" not in launch.transactions(machine)
-    launch.prune(machine)
-    assert len(launch.transactions(machine)) == launch.KEPT and untouched(root)
+    assert "linked" not in keeping.transactions(machine)
+    keeping.prune(machine)
+    assert len(keeping.transactions(machine)) == keeping.KEPT and untouched(root)
 
 
 @pytest.mark.parametrize("mode", [0o755, 0o770, 0o701])

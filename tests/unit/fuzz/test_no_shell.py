@@ -14,12 +14,12 @@ from types import SimpleNamespace
 
 import engine_bed as bed
 import pytest
-from ansible_collections.ninepaths.kubernetes.plugins.module_utils import launch
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils import keeping, launch
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.host import units
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.host.failures import TransactionError
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.host.machine import Machine
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.run import RunResult
-from ansible_collections.ninepaths.kubernetes.plugins.module_utils.steps import drain, prevalidate, system_steps
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.steps import accounts, drain, prevalidate, system_steps
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.execution import action, prelude
 from effort import examples
 from hypothesis import given
@@ -81,7 +81,7 @@ def test_steps_give_names_as_arguments_or_refuse_them(name: str, value: str) -> 
     machine = Machine(recorder)
     context = SimpleNamespace(machine=machine, journal=SimpleNamespace(lines=[], add=lambda *_more: None), say=lambda *_more: None)
     for make in (
-        lambda: system_steps.Account({"name": name, "home": "/" + value}, context, "1:account"),  # type: ignore[arg-type]
+        lambda: accounts.Account({"name": name, "home": "/" + value}, context, "1:account"),  # type: ignore[arg-type]
         lambda: system_steps.Units({"enable": [name], "start": [name]}, context, "1:units"),  # type: ignore[arg-type]
         lambda: system_steps.Sysctls({"values": {name: value}}, context, "1:sysctls"),  # type: ignore[arg-type]
     ):
@@ -111,10 +111,10 @@ def test_a_transaction_of_a_hostile_name_starts_nothing(name: str) -> None:
     try:
         launch.launch(Machine(recorder), {"job": {"id": name}, "program": ""})
     except TransactionError as error:
-        assert "transaction id" in str(error) or launch.NAME.fullmatch(name)
+        assert "transaction id" in str(error) or keeping.NAME.fullmatch(name)
     except OSError:
-        assert launch.NAME.fullmatch(name)
-    assert recorder.calls == [] or launch.NAME.fullmatch(name)
+        assert keeping.NAME.fullmatch(name)
+    assert recorder.calls == [] or keeping.NAME.fullmatch(name)
 
 
 def test_an_interpreter_that_a_unit_would_read_as_something_else_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -417,7 +417,7 @@ class TestFiles:
         hosts = cluster()
         plan = planned(hosts, chosen=[self.own("/var/lib/etcd", mode="0700", owner="etcd", component="etcd")])
         steps = plan.jobs["cp1"]["files"]["steps"]
-        assert steps[0] == {"op": "account", "name": "etcd", "home": "/var/lib/etcd"}
+        assert steps[0] == {"op": "account", "name": "etcd", "home": "/var/lib/etcd", "controls": ["modes"]}
         assert (steps[1]["files"][0]["owner"], steps[1]["files"][0]["mode"]) == ("etcd", "0700")
         assert "w1" not in plan.jobs
 
@@ -453,7 +453,7 @@ class TestSysctls:
         hosts = cluster()
         hosts["w1"]["sysctls"] = {"vm.overcommit_memory": "0\n"}
         plan = planned(hosts, chosen=[self.own])
-        assert plan.jobs["w1"]["files"]["steps"] == [{"op": "sysctls", "values": {"vm.overcommit_memory": "1"}}]
+        assert plan.jobs["w1"]["files"]["steps"] == [{"op": "sysctls", "values": {"vm.overcommit_memory": "1"}, "controls": ["memory"]}]
         assert outcome(plan, "memory").status == "not-applicable"
 
     def test_a_kubelet_control_waits_for_what_it_requires(self) -> None:

@@ -26,10 +26,13 @@ def test_what_is_put_is_found_by_every_worker_of_the_run(tmp_path):
 
 
 def test_nobody_else_can_read_it(tmp_path):
-    os.umask(0)
-    spool = Spool.under(str(tmp_path))
-    spool.put("observation", "cp1", {})
-    spool.run_id()
+    before = os.umask(0)
+    try:
+        spool = Spool.under(str(tmp_path))
+        spool.put("observation", "cp1", {})
+        spool.run_id()
+    finally:
+        os.umask(before)
     for path in (spool.folder, *spool.folder.rglob("*")):
         assert stat.S_IMODE(path.lstat().st_mode) & 0o077 == 0, path
 
