@@ -16,6 +16,7 @@ from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.reporting imp
 
 LOOK = "no control plane was touched, and what somebody else has changed is left as it is; look at it, then run again"
 
+
 class ActionModule(PublishingAction):
     """`ninepaths.kubernetes.plan`."""
 

@@ -74,7 +74,7 @@ def _check(root: Any) -> None:
                     below += (value.keys(), value.values())
                 elif isinstance(value, list):
                     below.append(value)
-                elif type(value) is int and not -MAX_INTEGER <= value < MAX_INTEGER:
+                elif isinstance(value, int) and not -MAX_INTEGER <= value < MAX_INTEGER:
                     raise JsonError("a number that is too large")
         if not below:
             return

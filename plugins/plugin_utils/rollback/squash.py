@@ -357,7 +357,7 @@ def _object(chain: Sequence[tuple[str, ObjectEffect]], data: Mapping[str, str]) 
     problem = None
     for key in sorted({key for _run, effect in chain for key in effect.before}):
         sides = [(run, effect.before[key], effect.after[key]) for run, effect in chain if key in effect.before]
-        between, there = _broken([(run, before, after) for run, before, after in sides]), data.get(key)
+        between, there = _broken(sides), data.get(key)
         if there == sides[0][1]:
             continue
         if between:
