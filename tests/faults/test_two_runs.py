@@ -21,6 +21,7 @@ NOT_PICKY = f"rm -f {PICKY}; systemctl daemon-reload"
 MAKE_PICKY = f"""
 mkdir -p $(dirname {PICKY})
 printf '[Service]\\nExecStartPre=/bin/sh -c "! grep -q VersionTLS12 {scenarios.KUBELET_CONFIG}"\\n' >{PICKY}
+chmod 600 {PICKY}
 systemctl daemon-reload
 """
 LEASE = """

@@ -17,12 +17,12 @@ def predicted(plan: Plan) -> dict[str, Any]:
 
     Nothing is in it that could be a secret: contents and command lines are digests.
     """
-    objects: dict[str, dict[str, str]] = {}
+    objects: dict[str, dict[str, str | None]] = {}
     certificates: set[str] = set()
     for _name, step in _steps(plan):
         if step["op"] == "configmap":
             name = f"ConfigMap {step['namespace']}/{step['name']}"
-            objects[name] = {key: _sha256(text.encode()) for key, text in sorted(step["data"].items())}
+            objects[name] = {key: None if text is None else _sha256(text.encode()) for key, text in sorted(step["data"].items())}
         elif step["op"] == "approve":
             certificates |= set(step["nodes"])
     return {
@@ -39,7 +39,7 @@ def _host(plan: Plan, host: str) -> dict[str, Any]:
         "files": seen["files"],
         "command_lines": {component: command_line(argv) for component, argv in seen["argv"].items()},
         "sysctls": seen["sysctls"],
-        "units": sorted({unit for step in steps if step["op"] == "units" for unit in step["enable"]}),
+        "units": sorted({unit for step in steps if step["op"] == "units" for unit in step.get("enable", ())}),
         "accounts": sorted({step["name"] for step in steps if step["op"] == "account"}),
     }
 

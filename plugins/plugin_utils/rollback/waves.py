@@ -150,11 +150,17 @@ class HostWaves:
         """What the host will be, as the plan of a harden run says it; `fields`: of the kubelet's configuration."""
         argv = {component: change["argv"] for step in self.steps.get("control_planes", ()) for component, change in step["changes"].items()}
         files = {
-            net.path: {"type": net.target.type, "mode": net.target.mode, "owner": net.target.uid, "group": net.target.gid,
+            net.path: {"type": net.target.type, "mode": net.target.mode, "owner": _name(net.target.uid), "group": _name(net.target.gid),
                        "sha256": net.target.sha256, "target": net.target.target}
             for net in self.side.net.files
         }  # fmt: skip
-        return {"files": files, "argv": argv, "sysctls": {one.key: one.target for one in self.side.net.sysctls}}
+        sysctls = {one.key: int(one.target) if one.target.isdecimal() else one.target for one in self.side.net.sysctls}
+        return {"files": files, "argv": argv, "sysctls": sysctls}
+
+
+def _name(number: int | None) -> str | None:
+    """Owner or group by its number, as chown takes it, too."""
+    return None if number is None else str(number)
 
 
 _STARTING: Mapping[str, str] = {"enable": "enabled", "start": "active"}

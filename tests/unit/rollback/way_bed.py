@@ -14,6 +14,7 @@ from typing import Any
 
 import engine_bed as bed
 import factories
+import jsonschema
 import yaml
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils import history, launch, transaction
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.host import lock, units
@@ -22,10 +23,13 @@ from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.controls.sett
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.execution import answers
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.planning import approver
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.planning.model import Plan, bind
+from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.reporting import prediction
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.rollback import past
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.rollback.plan import Given, WayBack
 from ansible_collections.ninepaths.kubernetes.plugins.plugin_utils.rollback.plan import plan as way_back
 
+SCHEMA = json.loads((Path(__file__).parents[3] / "docs" / "report.schema.json").read_text(encoding="utf-8"))
+PREDICTED = SCHEMA["properties"]["predicted"]
 ROOT = os.getuid() == 0
 ETCD = 999 if ROOT else os.getuid()  # who is not root gives nothing away
 CONFIGMAPS = "/api/v1/namespaces/kube-system/configmaps"
@@ -296,8 +300,10 @@ class World:
         return Given(hosts, told, factories.inventory(hosts), CONTROLS, Settings.parse({}), factories.all_flags(), factories.ASSETS, tuple(told))
 
     def back(self, run: str, limit: Sequence[str] | None = None) -> WayBack:
-        """The way back, planned."""
-        return way_back(self.given(limit), run)
+        """The way back, planned; what a report says of it is of its form."""
+        found = way_back(self.given(limit), run)
+        jsonschema.validate(prediction.predicted(found.plan.as_dict()), PREDICTED)
+        return found
 
     def roll_back(self, run: str, limit: Sequence[str] | None = None) -> WayBack:
         """One rollback, carried out."""
