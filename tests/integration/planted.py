@@ -63,7 +63,7 @@ HOLDERS = {"environ": {"kubelet"}, "cmdline": frozenset()}
 
 def password(name: str) -> leaks.Secret:
     """A fresh one that no program takes for a path, a number or a known word."""
-    return leaks.text(name, f"Planted{randoms.token_hex(12)}")
+    return leaks.text(name, f"Planted{randoms.token_hex(13)}")
 
 
 @dataclass
