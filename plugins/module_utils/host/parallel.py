@@ -35,9 +35,15 @@ def in_parallel(work: Callable[[Any], Thing], items: Iterable[Any]) -> list[Thin
             except BaseException as error:  # handed to the caller below
                 failed.append(error)
 
-    threads = [threading.Thread(target=drain) for _number in range(min(WORKERS, count))]
-    for thread in threads:
-        thread.start()
+    threads: list[threading.Thread] = []
+    for _number in range(min(WORKERS, count) - 1):
+        thread = threading.Thread(target=drain)
+        try:
+            thread.start()
+        except RuntimeError:  # the host has no process to spare; then fewer do it
+            break
+        threads.append(thread)
+    drain()
     for thread in threads:
         thread.join()
     if failed:

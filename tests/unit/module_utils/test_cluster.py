@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -312,6 +313,20 @@ def test_etcd_that_cannot_be_asked(root: Path, authority: Authority, client_pair
     fake.write("/ca", authority.pair.pem)
     refused = etcd.observe(fake.host, ["x", "--etcd-servers=https://127.0.0.1:1", "--etcd-cafile=/ca"])
     assert refused == {"members": [], "error": "127.0.0.1:1: connection refused"}
+
+
+@pytest.mark.parametrize("spare", [0, 3])
+def test_a_host_without_a_process_to_spare_does_it_one_after_the_other(monkeypatch: pytest.MonkeyPatch, spare: int) -> None:
+    start, started = threading.Thread.start, []
+
+    def limited(thread: threading.Thread) -> None:
+        if len(started) == spare:
+            raise RuntimeError("can't start new thread")
+        started.append(thread)
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", limited)
+    assert parallel.in_parallel(lambda number: number * 2, range(100)) == [number * 2 for number in range(100)]
 
 
 def test_in_parallel_keeps_the_order_and_the_exception() -> None:
