@@ -56,13 +56,13 @@ LEFT = (
     "/tmp /var/tmp /dev/shm /root/.ansible /home/ops/.ansible"
 )
 LOGS = """
-journalctl --no-pager --output=export --unit 'ninepaths-*'
-journalctl --no-pager --output=short _COMM=sudo + _COMM=sshd + _COMM=systemd
+journalctl --no-pager --since @{since:.0f} --output=export --unit 'ninepaths-*'
+journalctl --no-pager --since @{since:.0f} --output=short _COMM=sudo + _COMM=sshd + _COMM=systemd
 systemctl show 'ninepaths-*' --all
 systemctl list-units --all --full 'ninepaths-*'
 """
 # Who has a planted value in its environment because somebody gave it that; a trial start inherits it.
-HOLDERS = {"environ": {"kubelet"}, "cmdline": frozenset()}
+HOLDERS = {"environ": {"kubelet", "kube-scheduler"}, "cmdline": frozenset()}
 
 
 def password(name: str) -> leaks.Secret:
@@ -162,8 +162,8 @@ def run(bed: Bed, evidence: Evidence, folder: Path, playbook: Path, *arguments: 
     return Playbook(done.returncode, done.stdout + done.stderr)
 
 
-def left_on(bed: Bed, node: str, evidence: Evidence) -> list[tarfile.TarInfo]:
-    """What lies on a node now, and its logs, as evidence; returns the entries with their modes."""
+def left_on(bed: Bed, node: str, evidence: Evidence, since: float) -> list[tarfile.TarInfo]:
+    """What lies on a node now, and its logs since then (the planting is in those from before), as evidence; returns the entries with their modes."""
     packed = bed.root(node, f"tar -cf - --ignore-failed-read --warning=none -C / {LEFT} 2>/dev/null | base64 -w0")
     entries = []
     with tarfile.open(fileobj=io.BytesIO(base64.b64decode(packed))) as archive:
@@ -173,5 +173,5 @@ def left_on(bed: Bed, node: str, evidence: Evidence) -> list[tarfile.TarInfo]:
             if content is not None and not re.search(r"var/lib/ninepaths/transactions/[^/]+/backup/", entry.name):
                 evidence.add(f"{node}: /{entry.name}", content.read())
             evidence.add(f"{node}: a name", entry.name)
-    evidence.add(f"{node}: logs", bed.root(node, LOGS, check=False))
+    evidence.add(f"{node}: logs", bed.root(node, LOGS.format(since=since), check=False))
     return entries
