@@ -92,6 +92,19 @@ if [ -f /etc/kubernetes/scheduler.conf ]; then
 fi
 systemctl restart kubelet
 """
+# By a script on stdin: a secret in the arguments of sed would be a leak of the test's own.
+SCHEDULER = """
+python3 - <<'END'
+import os
+path = "/etc/kubernetes/manifests/kube-scheduler.yaml"
+text = open(path).read()
+with open("/root/keep", "w") as file:
+    file.write(text.replace("    image:", "    env:\\n    - name: SMTP_PASSWORD\\n      value: {word}\\n    image:", 1))
+os.chmod("/root/keep", 0o600)
+os.rename(path, "/root/before")
+os.rename("/root/keep", path)
+END
+"""
 MODE = "chmod 644 /etc/kubernetes/kubelet.conf"
 RUNS = "ls /var/lib/ninepaths/transactions | grep -o '^[0-9TZ]*-[0-9a-f]*'"
 # A path that the apiserver does not have stops the run before it is restarted, after the kubelets.
@@ -160,9 +173,7 @@ def plant(bed: Bed, done: Exercise, folder: Path) -> None:
 def refused(bed: Bed, done: Exercise, folder: Path) -> None:
     """Documents that the plan needs and that hold a secret stop it; each says which word gave it away."""
     word = done.plant("a variable of a static pod")
-    env = f"    env:\\n    - name: SMTP_PASSWORD\\n      value: {word}\\n    image:"
-    bed.root(PLANE, f"cp -p /etc/kubernetes/manifests/kube-scheduler.yaml /root/keep; sed -i 's#^    image:#{env}#' /root/keep; "
-                    "mv /etc/kubernetes/manifests/kube-scheduler.yaml /root/before; mv /root/keep /etc/kubernetes/manifests/kube-scheduler.yaml")
+    bed.root(PLANE, SCHEDULER.format(word=word))
     header = done.plant("a header in a drop-in of the kubelet")
     document = f'apiVersion: kubelet.config.k8s.io/v1beta1\\nkind: KubeletConfiguration\\nstaticPodURLHeader: {{Authorization: ["Bearer {header}"]}}\\n'
     bed.root(WORKER, f"mkdir -p {DROP_INS}; printf '{document}' >{DROP_INS}/10-planted.conf; {_extra_args(f'--config-dir={DROP_INS}')}")
