@@ -61,8 +61,8 @@ journalctl --no-pager --since @{since:.0f} --output=short _COMM=sudo + _COMM=ssh
 systemctl show 'ninepaths-*' --all
 systemctl list-units --all --full 'ninepaths-*'
 """
-# Who has a planted value in its environment because somebody gave it that; a trial start inherits it.
-HOLDERS = {"environ": {"kubelet", "kube-scheduler"}, "cmdline": frozenset()}
+# Who has a planted value in its environment because somebody gave it that; a trial start inherits it, and so do the tools that a kubelet starts.
+HOLDERS = {"environ": {"kubelet", "kube-scheduler", "mount", "umount", "xtables-nft-multi"}, "cmdline": frozenset()}
 
 
 def password(name: str) -> leaks.Secret:
