@@ -67,6 +67,11 @@ def failing(wave: str, calls: str, error: str, when: str) -> Order:
     return Order(wave, (f"--trace={calls}", f"--inject={calls}:error={error}:when={when}"))
 
 
+def tracing(wave: str, calls: str) -> Order:
+    """Nothing is broken; the trace then has these system calls."""
+    return Order(wave, (f"--trace={calls}",))
+
+
 @dataclass(frozen=True)
 class Nodes:
     """The nodes of a bed, with what only a test does to them."""

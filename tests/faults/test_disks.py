@@ -8,13 +8,15 @@ each system call that writes failing in turn.
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pytest
 
 from . import scenarios, state
-from .nodes import HOME, Nodes, at_line, failing, words
+from .nodes import HOME, Nodes, at_line, failing, tracing, words
 from .scenarios import CONTROL_PLANE, Scenario
 from .table import EITHER, REFUSED, UNDONE, Case, parameters
 
@@ -108,10 +110,10 @@ class Write(Case):
     number: int = 1
 
 
-# How often each call is made while three files are written, and what can go wrong with it. More calls than here make the tests fail.
+# How often each call is made while three files are written, and what can go wrong with it. `test_every_call_has_its_case` compares.
 CALLS = {
     "mkdir": ("ENOSPC", 3), "linkat": ("EMLINK", 1), "symlink": ("EROFS", 1), "rename": ("EROFS", 3), "fchmod": ("EROFS", 7),
-    "chmod": ("EROFS", 3), "lchown": ("EPERM", 3), "fsync": ("EIO", 26), "unlink": ("EROFS", 5), "rmdir": ("EBUSY", 2), "ftruncate": ("EIO", 2),
+    "chmod": ("EROFS", 3), "lchown": ("EPERM", 3), "fsync": ("EIO", 26), "unlink": ("EROFS", 5), "rmdir": ("EBUSY", 2), "ftruncate": ("EIO", 1),
 }  # fmt: skip
 QUICK_WRITES = {"write/fsync/12", "write/rename/2", "write/linkat/1"}
 WRITES = [
@@ -137,3 +139,15 @@ def test_write_fails(nodes: Nodes, case: Write) -> None:
     if ended.rc:
         assert node in ended.output
         assert now == before
+
+
+def test_every_call_has_its_case(nodes: Nodes) -> None:
+    scenarios.FILES.break_it(nodes)
+    nodes.order(scenarios.FILES.node, tracing(scenarios.FILES.wave, ",".join(CALLS)))
+    ended = state.harden(nodes)
+    assert ended.rc == 0, ended.output
+    trace = nodes.root(scenarios.FILES.node, f"cat {HOME}/trace")
+    made = Counter(re.findall(r"^(\d+) +(\w+)\(", trace, re.MULTILINE))  # by (process, call): strace counts in each process anew
+    assert {call: max(count for (_process, name), count in made.items() if name == call) for call in CALLS} == {
+        call: count for call, (_error, count) in CALLS.items()
+    }, trace
