@@ -22,7 +22,7 @@ MARK = "ANSIBLE_SSH_CONTROL_PATH_DIR"
 
 @dataclass(frozen=True)
 class Run:
-    """One ansible-playbook process. Everything that it starts, also what became a daemon, carries its directory in the environment."""
+    """One ansible-playbook process. Everything that it starts, also what became a daemon, carries its directory in its environment or its title."""
 
     process: subprocess.Popen[bytes]
     directory: Path
@@ -30,10 +30,11 @@ class Run:
     def processes(self) -> Iterator[tuple[int, str]]:
         """(PID, name) of everything that belongs to this run."""
         mark = f"{MARK}={self.directory}".encode()
+        master = f"ssh: {self.directory}/".encode()  # ssh's own title for what holds a connection open; it is written over the environment
         for entry in Path("/proc").iterdir():
             if entry.name.isdigit():
                 try:
-                    if mark in (entry / "environ").read_bytes().split(b"\0"):
+                    if mark in (entry / "environ").read_bytes().split(b"\0") or (entry / "cmdline").read_bytes().startswith(master):
                         yield int(entry.name), (entry / "comm").read_text(encoding="utf-8").strip()
                 except OSError:
                     continue  # it ended while we looked
