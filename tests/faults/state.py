@@ -77,18 +77,19 @@ def eventually(what: str, condition: Callable[[], str], seconds: float) -> None:
 
 
 def wait_until_quiet(nodes: Nodes, seconds: float = QUIET) -> None:
-    """Nothing of a transaction runs any more, and nothing is armed or left over, on no node."""
+    """Nothing of a transaction runs any more, and nothing is armed or left over, on no node.
+
+    What is left over may still go by itself: soon after a power cut the unit that undoes at boot is there and does not run yet.
+    """
 
     def complaint() -> str:
         try:
-            busy = [f"{node}: {line}" for node in nodes.bed.nodes for line in nodes.bed.root(node, BUSY).splitlines()]
+            busy = [f"{node}: {line}" for node in nodes.bed.nodes for line in nodes.bed.root(node, BUSY + "\n" + LEFT_OVER).splitlines()]
         except (RuntimeError, subprocess.TimeoutExpired) as error:  # a node that is starting
             return str(error)
         return "; ".join(busy)
 
-    eventually("nothing of ninepaths is at work", complaint, seconds)
-    left = [f"{node}: {line}" for node in nodes.bed.nodes for line in nodes.bed.root(node, LEFT_OVER).splitlines()]
-    assert not left, f"left over: {left}"
+    eventually("nothing of ninepaths is at work, armed or left over", complaint, seconds)
 
 
 def wait_until_healthy(nodes: Nodes, seconds: float = HEALTHY) -> None:
