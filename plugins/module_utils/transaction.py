@@ -20,6 +20,7 @@ from ansible_collections.ninepaths.kubernetes.plugins.module_utils.cluster.lease
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.host import lock, units
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.host.failures import (
     FULL_DISK,
+    HealthError,
     HeldError,
     JobError,
     TransactionError,
@@ -27,7 +28,7 @@ from ansible_collections.ninepaths.kubernetes.plugins.module_utils.host.failures
     as_error,
     joined,
 )
-from ansible_collections.ninepaths.kubernetes.plugins.module_utils.host.machine import Machine
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.host.machine import Machine, Waiting
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.run import Run
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.steps import registry as steps
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.steps import sandbox, states
@@ -41,6 +42,7 @@ from ansible_collections.ninepaths.kubernetes.plugins.module_utils.wire import s
 LONGEST = 7 * 86400  # seconds
 BALLAST = 64 << 10  # bytes kept back, so that an undo on a full disk can still write its journal
 RELEASE_TRIES, RELEASE_PAUSE = 3, 1.0  # seconds between two tries to give the Lease back
+AFTER_BOOT = 600.0  # seconds that this node's apiserver may take after a boot, before what needs it is tried all the same
 INTERRUPTED = ("the transaction was interrupted", "nothing is left of it; run the playbook again")
 
 
@@ -116,6 +118,26 @@ class Transaction:
         failed = self.writer.damaged() + self._each(lambda step: step.restore())
         if failed:
             raise joined(failed)
+
+    def wait_for_apiserver(self) -> None:
+        """After a boot, where a Lease was held: it is given back, and the cluster's objects are put back, through this node's apiserver."""
+        lease, what = self.lease, "waiting for this node's apiserver"
+        if lease is None:
+            return
+
+        def answers() -> bool:
+            try:
+                lease.client.find(lease.path)
+            except (ApiError, TransactionError) as error:
+                raise Waiting(str(error)) from error
+            return True
+
+        self.context.undoing = True  # a line that cannot be written stops nothing
+        self.context.add("wait", "", f"{what} (at most {AFTER_BOOT:g} s)", {"seconds": AFTER_BOOT})
+        try:
+            self.machine.wait(what, answers, AFTER_BOOT, every=1.0)
+        except HealthError as error:
+            self.context.say("", error.cause)
 
     def _first_cause(self) -> tuple[str, str]:
         """Cause and advice of an undo that is taken up again: those with which it was begun."""
@@ -224,7 +246,7 @@ def main(request: Mapping[str, Any], run: Run) -> dict[str, Any]:
 
 def act(machine: Machine, directory: str, mode: str) -> dict[str, Any]:
     """Run, recover or boot one transaction under the host's lock."""
-    modes: dict[str, Callable[[Machine, str], str]] = {"run": run_job, "recover": recover_job, "boot": boot_job}
+    modes: dict[str, Callable[[Machine, str], str]] = {"run": run_job, "recover": recover_job, "boot": boot_job, "settle": settle_job}
     if mode not in modes:
         raise JobError(f"mode {mode!r} is none of {', '.join(modes)}")
     return {"schema": 1, "id": os.path.basename(directory), "state": modes[mode](machine, directory)}
@@ -265,14 +287,21 @@ def boot_job(machine: Machine, directory: str, **replaced: Any) -> str:
     name = os.path.basename(directory)
     with lock.hold(machine, name):
         transaction = Transaction(machine, directory, **replaced)
-        if transaction.journal.state not in states.UNFINISHED:
+        if transaction.journal.state not in states.UNFINISHED and not transaction.lease:
             transaction.close()
             return transaction.journal.state
         try:
-            transaction.restore_files()
+            if transaction.journal.state in states.UNFINISHED:
+                transaction.restore_files()
         finally:  # what could not be put back now is tried again, and told, once the kubelet runs
-            units.recover_after_kubelet(machine, name, directory)
+            units.settle_after_kubelet(machine, name, directory)
         return transaction.journal.state
+
+
+def settle_job(machine: Machine, directory: str, **replaced: Any) -> str:
+    """After a boot, once the kubelet was started: all that was left to do. Nobody is kept from the host's lock while the apiserver starts."""
+    Transaction(machine, directory, **replaced).wait_for_apiserver()
+    return recover_job(machine, directory, **replaced)
 
 
 def _finished(machine: Machine, directory: str) -> bool:

@@ -143,10 +143,10 @@ def _remove_boot_unit(host: Machine) -> None:
         host.files.remove(host.at(path))
 
 
-def recover_after_kubelet(host: Machine, name: str, directory: str) -> None:
-    """At boot: let the rest of the undo (waiting for health) run once kubelet has been started. Raises TransactionError."""
+def settle_after_kubelet(host: Machine, name: str, directory: str) -> None:
+    """At boot: let the rest (what needs the API, waiting for health) be done once the kubelet has been started. Raises TransactionError."""
     argv = ["systemd-run", "--quiet", "--collect", "--no-block", f"--unit={unit_name(name)}-settle", "--property=After=kubelet.service"]
-    _run(host, [*argv, *program(directory, "recover")], "the rest of the undo cannot be started")
+    _run(host, [*argv, *program(directory, "settle")], "the rest of the undo cannot be started")
 
 
 def stop(host: Machine, name: str, job: Mapping[str, Any]) -> None:

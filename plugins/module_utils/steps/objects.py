@@ -12,7 +12,13 @@ from typing import Any, TypeVar
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.cluster import approval, csr
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.cluster.api import ApiError
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.cluster.reading import mapping, string, whole
-from ansible_collections.ninepaths.kubernetes.plugins.module_utils.host.failures import JobError, PreconditionError, TransactionError, UndoError
+from ansible_collections.ninepaths.kubernetes.plugins.module_utils.host.failures import (
+    HealthError,
+    JobError,
+    PreconditionError,
+    TransactionError,
+    UndoError,
+)
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.host.machine import Waiting
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.steps import changes
 from ansible_collections.ninepaths.kubernetes.plugins.module_utils.steps.context import Context, after
@@ -22,6 +28,7 @@ from ansible_collections.ninepaths.kubernetes.plugins.module_utils.wire import s
 ANNOTATION = "ninepaths.io/configuration"
 # Seconds: what a DaemonSet's rollout may take, and what each node adds, since it goes node by node.
 ROLLOUT, ROLLOUT_PER_NODE = 120.0, 30.0
+UNDO = 120.0  # for which an undo asks again: its apiserver may be restarting, and nobody else puts the values back
 KUBE_PROXY = ("kube-system", "kube-proxy")
 
 Thing = TypeVar("Thing")
@@ -99,6 +106,22 @@ class ConfigMap(Plain):
         saved = self._saved()
         if saved is None:
             return
+
+        def put_back() -> bool:
+            try:
+                self._put_back(saved)
+            except UndoError:
+                raise
+            except TransactionError as error:
+                raise Waiting(error.cause) from error
+            return True
+
+        try:
+            self.context.wait(self.name, f"{self.what}: putting back what it was", put_back, UNDO)
+        except HealthError as error:
+            raise UndoError(error.cause, "make this node's apiserver healthy") from error
+
+    def _put_back(self, saved: Mapping[str, Any]) -> None:
         found = self._read()
         now = {key: string(mapping(found, "data").get(key)) for key in self.data}
         foreign = sorted(key for key in now if now[key] not in (self.data[key], saved["data"][key]))

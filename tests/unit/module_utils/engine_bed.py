@@ -300,12 +300,12 @@ def tree(root: Path) -> dict[str, tuple[str, int, bytes]]:
 def execute(
     root: Path, directory: str, files: FileSystem | None = None, mode: str = "run", **replaced: Any
 ) -> tuple[str, FakeMachine, Any]:
-    """Run, recover or boot a transaction on a fresh machine (a new process); returns state, machine and node."""
+    """Run, recover, boot or settle a transaction on a fresh machine (a new process); returns state, machine and node."""
     machine = FakeMachine(root, files)
     node = replaced.pop("node", None) or FakeNode(machine)
     if isinstance(node, FakeNode):
         for path in Path(f"{root}{MANIFESTS}").glob("*.yaml"):
             node.running(path.stem)
         node.log.clear()
-    action = {"run": transaction.run_job, "recover": transaction.recover_job, "boot": transaction.boot_job}[mode]
-    return action(machine, directory, node=node, tools=replaced.pop("tools", FakeTools())), machine, node
+    modes = {"run": transaction.run_job, "recover": transaction.recover_job, "boot": transaction.boot_job, "settle": transaction.settle_job}
+    return modes[mode](machine, directory, node=node, tools=replaced.pop("tools", FakeTools())), machine, node

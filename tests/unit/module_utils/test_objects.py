@@ -157,6 +157,51 @@ def test_an_edit_between_check_and_apply_is_not_overwritten(root: Path) -> None:
     assert tools.api.objects[MAP]["data"]["config.conf"] == "old"
 
 
+def test_an_undo_asks_again_while_the_apiserver_starts(root: Path) -> None:
+    """After a power cut, or where the apiserver restarts in the same moment."""
+    tools, directory = Tools(Api()), lay(root)
+
+    class Cut(bed.QuickFiles):
+        def append(self, path: str, data: bytes) -> None:
+            if b"replaced" in data:
+                raise bed.Killed
+            super().append(path, data)
+
+    with pytest.raises(bed.Killed):
+        act(root, directory, tools, files=Cut())
+    assert tools.api.objects[MAP]["data"]["config.conf"] == "new"
+    real, refused = tools.api.get, iter(range(30))
+
+    def get(path: str) -> Any:
+        if next(refused, None) is not None:
+            raise ApiError(0, "NoAnswer", "connection refused")
+        return real(path)
+
+    tools.api.get = get  # type: ignore[method-assign]
+    assert act(root, directory, tools, "recover") == "undone"
+    assert tools.api.objects[MAP]["data"] == {"config.conf": "old", "kubeconfig.conf": "kept"}
+
+
+def test_an_undo_whose_apiserver_stays_away_fails_with_the_cause(root: Path) -> None:
+    tools, directory = Tools(Api()), lay(root)
+
+    class Cut(bed.QuickFiles):
+        def append(self, path: str, data: bytes) -> None:
+            if b"replaced" in data:
+                raise bed.Killed
+            super().append(path, data)
+
+    with pytest.raises(bed.Killed):
+        act(root, directory, tools, files=Cut())
+
+    def get(path: str) -> Any:
+        raise ApiError(0, "NoAnswer", "connection refused")
+
+    tools.api.get = get  # type: ignore[method-assign]
+    assert act(root, directory, tools, "recover") == "failed"
+    assert "connection refused" in end(root, directory)["data"]["cause"] and "make this node's apiserver healthy" in end(root, directory)["data"]["advice"]
+
+
 def test_a_rollout_that_does_not_end_is_put_back(root: Path) -> None:
     tools, directory = Tools(Api()), lay(root)
     real = tools.api.patch

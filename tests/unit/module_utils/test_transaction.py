@@ -403,6 +403,78 @@ def test_a_lease_that_cannot_be_given_back_is_tried_three_times_and_by_the_next_
     assert (state, holder(api)) == (states.COMMITTED, "") and not units.is_armed(machine, directory)
 
 
+class Starting(FakeApi):
+    """The apiserver of a node that boots: it answers when it was asked often enough."""
+
+    def __init__(self, asked: int) -> None:
+        super().__init__()
+        self.silent = asked
+
+    def find(self, path: str) -> dict[str, Any] | None:
+        self.silent -= 1
+        if self.silent >= 0:
+            raise ApiError(0, "NoAnswer", "connection refused")
+        return super().find(path)
+
+
+def settled(root: Path, directory: str, api: FakeApi) -> tuple[str, bed.FakeMachine]:
+    """What is done before the kubelet is started, and then what it starts after that."""
+    _state, machine, _ = bed.execute(root, directory, mode="boot", tools=bed.FakeTools())
+    assert any("settle" in command for command in machine.commands), "nobody goes on once the apiserver runs"
+    state, machine, _ = bed.execute(root, directory, mode="settle", tools=Leased(api))
+    return state, machine
+
+
+@pytest.mark.parametrize("begun", [True, False], ids=["steps were begun", "nothing was begun"])
+def test_after_a_power_cut_the_lease_is_given_back_when_the_apiserver_has_started(root: Path, begun: bool) -> None:
+    api = FakeApi()
+    directory = bed.lay(root, bed.full_steps(root) if begun else [], lease=LEASE)
+
+    class Cut(bed.QuickFiles):
+        def append(self, path: str, data: bytes) -> None:
+            if b'"event":"end"' in data:
+                raise bed.Killed
+            super().append(path, data)
+
+    with pytest.raises(bed.Killed):
+        bed.execute(root, directory, Cut(), tools=Leased(api))
+    starting = Starting(asked=20)
+    starting.stored, starting.version = api.stored, api.version
+    state, machine = settled(root, directory, starting)
+    assert (state, holder(starting)) == (states.UNDONE, "") and not units.is_armed(machine, directory)
+
+
+def test_after_a_power_cut_behind_the_commit_the_lease_is_given_back_as_well(root: Path) -> None:
+    api = FakeApi()
+    directory = bed.lay(root, bed.full_steps(root), lease=LEASE)
+
+    class Cut(bed.QuickFiles):
+        def append(self, path: str, data: bytes) -> None:
+            super().append(path, data)
+            if b'"event":"end"' in data:
+                raise bed.Killed
+
+    with pytest.raises(bed.Killed):
+        bed.execute(root, directory, Cut(), tools=Leased(api))
+    assert holder(api) == "r1@cp1"
+    starting = Starting(asked=20)
+    starting.stored, starting.version = api.stored, api.version
+    new = {name: entry for name, entry in bed.tree(root).items() if "systemd" not in name and ".ninepaths-" not in name}
+    state, machine = settled(root, directory, starting)
+    assert (state, holder(starting)) == (states.COMMITTED, "") and not units.is_armed(machine, directory)
+    assert {name: entry for name, entry in bed.tree(root).items() if "systemd" not in name} == new
+
+
+def test_an_apiserver_that_does_not_come_back_ends_the_wait_and_not_the_undo(root: Path) -> None:
+    api = FakeApi()
+    directory = bed.lay(root, bed.full_steps(root), lease=LEASE)
+    with pytest.raises(bed.Killed):
+        bed.execute(root, directory, tools=type("Both", (Leased, Dies), {})(api))
+    api.down = True
+    assert bed.execute(root, directory, mode="settle", tools=Leased(api))[0] == states.UNDONE
+    assert any("this node's apiserver: not within 600 s" in line["message"] for line in lines(root, directory))
+
+
 def test_the_lease_is_renewed_while_undoing_and_never_taken_again(root: Path) -> None:
     api, seen = FakeApi(), []
     directory = bed.lay(root, bed.full_steps(root), lease=LEASE)
