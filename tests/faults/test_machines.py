@@ -89,8 +89,7 @@ def test_power(nodes: Nodes, case: Power) -> None:
         run.kill_controller()
     if case.how == "cut":
         nodes.podman(node, "kill", "--signal=KILL")
-    else:
-        nodes.go_on(node)
+    else:  # systemd ends and wakes it itself
         nodes.podman(node, "stop", "--time=120")
     time.sleep(2)
     nodes.switch_on(node)
