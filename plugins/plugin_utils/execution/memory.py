@@ -29,6 +29,8 @@ def watched(room: int = ROOM) -> Iterator[threading.Event]:
     begin = _resident()
 
     def look() -> None:
+        # A signal that comes here does not wake the worker, which would then outlive an end by Ctrl-C.
+        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
         while not over.wait(INTERVAL):
             if _resident() - begin > room:
                 exceeded.set()
