@@ -157,18 +157,24 @@ def test_an_edit_between_check_and_apply_is_not_overwritten(root: Path) -> None:
     assert tools.api.objects[MAP]["data"]["config.conf"] == "old"
 
 
+class Cut(bed.QuickFiles):
+    """The power goes before the line is written that the object was replaced."""
+
+    def append(self, path: str, data: bytes) -> None:
+        if b"replaced" in data:
+            raise bed.Killed
+        super().append(path, data)
+
+
+def cut_once_replaced(root: Path, directory: str, tools: Tools) -> None:
+    with pytest.raises(bed.Killed):
+        act(root, directory, tools, files=Cut())
+
+
 def test_an_undo_asks_again_while_the_apiserver_starts(root: Path) -> None:
     """After a power cut, or where the apiserver restarts in the same moment."""
     tools, directory = Tools(Api()), lay(root)
-
-    class Cut(bed.QuickFiles):
-        def append(self, path: str, data: bytes) -> None:
-            if b"replaced" in data:
-                raise bed.Killed
-            super().append(path, data)
-
-    with pytest.raises(bed.Killed):
-        act(root, directory, tools, files=Cut())
+    cut_once_replaced(root, directory, tools)
     assert tools.api.objects[MAP]["data"]["config.conf"] == "new"
     real, refused = tools.api.get, iter(range(30))
 
@@ -184,15 +190,7 @@ def test_an_undo_asks_again_while_the_apiserver_starts(root: Path) -> None:
 
 def test_an_undo_whose_apiserver_stays_away_fails_with_the_cause(root: Path) -> None:
     tools, directory = Tools(Api()), lay(root)
-
-    class Cut(bed.QuickFiles):
-        def append(self, path: str, data: bytes) -> None:
-            if b"replaced" in data:
-                raise bed.Killed
-            super().append(path, data)
-
-    with pytest.raises(bed.Killed):
-        act(root, directory, tools, files=Cut())
+    cut_once_replaced(root, directory, tools)
 
     def get(path: str) -> Any:
         raise ApiError(0, "NoAnswer", "connection refused")
