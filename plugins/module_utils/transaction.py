@@ -120,8 +120,11 @@ class Transaction:
             raise joined(failed)
 
     def wait_for_apiserver(self) -> None:
-        """After a boot, where a Lease was held: it is given back, and the cluster's objects are put back, through this node's apiserver."""
-        lease, what = self.lease, "waiting for this node's apiserver"
+        """After a boot, where a Lease was held: it is given back, and the cluster's objects are put back, through this node's apiserver.
+
+        Without the host's lock, so nothing is journaled: another process may be writing there.
+        """
+        lease = self.lease
         if lease is None:
             return
 
@@ -132,12 +135,8 @@ class Transaction:
                 raise Waiting(str(error)) from error
             return True
 
-        self.context.undoing = True  # a line that cannot be written stops nothing
-        self.context.add("wait", "", f"{what} (at most {AFTER_BOOT:g} s)", {"seconds": AFTER_BOOT})
-        try:
-            self.machine.wait(what, answers, AFTER_BOOT, every=1.0)
-        except HealthError as error:
-            self.context.say("", error.cause)
+        with contextlib.suppress(HealthError):  # what needs it is tried, and told, all the same
+            self.machine.wait("waiting for this node's apiserver", answers, AFTER_BOOT, every=1.0)
 
     def _first_cause(self) -> tuple[str, str]:
         """Cause and advice of an undo that is taken up again: those with which it was begun."""
@@ -245,7 +244,7 @@ def main(request: Mapping[str, Any], run: Run) -> dict[str, Any]:
 
 
 def act(machine: Machine, directory: str, mode: str) -> dict[str, Any]:
-    """Run, recover or boot one transaction under the host's lock."""
+    """Run, recover, boot or settle one transaction."""
     modes: dict[str, Callable[[Machine, str], str]] = {"run": run_job, "recover": recover_job, "boot": boot_job, "settle": settle_job}
     if mode not in modes:
         raise JobError(f"mode {mode!r} is none of {', '.join(modes)}")

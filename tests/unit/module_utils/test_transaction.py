@@ -471,8 +471,22 @@ def test_an_apiserver_that_does_not_come_back_ends_the_wait_and_not_the_undo(roo
     with pytest.raises(bed.Killed):
         bed.execute(root, directory, tools=type("Both", (Leased, Dies), {})(api))
     api.down = True
-    assert bed.execute(root, directory, mode="settle", tools=Leased(api))[0] == states.UNDONE
-    assert any("this node's apiserver: not within 600 s" in line["message"] for line in lines(root, directory))
+    state, machine, _ = bed.execute(root, directory, mode="settle", tools=Leased(api))
+    assert state == states.UNDONE and machine.time - bed.FakeMachine(root).time >= 600
+
+
+def test_while_the_apiserver_starts_nothing_is_written_beside_whoever_holds_the_lock(root: Path) -> None:
+    from ansible_collections.ninepaths.kubernetes.plugins.module_utils import transaction
+
+    api = FakeApi()
+    directory = bed.lay(root, bed.full_steps(root), lease=LEASE)
+    with pytest.raises(bed.Killed):
+        bed.execute(root, directory, tools=type("Both", (Leased, Dies), {})(api))
+    before, machine = lines(root, directory), bed.FakeMachine(root)
+    for down in (True, False):
+        api.down = down
+        transaction.Transaction(machine, directory, node=bed.FakeNode(machine), tools=Leased(api)).wait_for_apiserver()
+    assert lines(root, directory) == before
 
 
 def test_the_lease_is_renewed_while_undoing_and_never_taken_again(root: Path) -> None:
